@@ -20,7 +20,9 @@ export function toHex(octets: Uint8Array): string {
 /** Hex digits (an even number, nothing between them) to octets; undefined when it is anything else. */
 export function fromHex(text: string): Uint8Array | undefined {
   if (text.length % 2 !== 0 || !/^[0-9a-f]*$/i.test(text)) return undefined;
-  return Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+  return Uint8Array.from({ length: text.length / 2 }, (_, i) =>
+    Number.parseInt(text.slice(2 * i, 2 * i + 2), 16),
+  );
 }
 
 export function macFromOctets(octets: Uint8Array): MacAddress {
@@ -46,7 +48,9 @@ export function isGroupMac(mac: MacAddress): boolean {
 export function uuidFromOctets(octets: Uint8Array): Uuid {
   if (octets.length !== 16) throw new DecodeError(`a UUID has 16 octets, not ${octets.length}`, 0);
   const hex = toHex(octets);
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-') as Uuid;
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join(
+    '-',
+  ) as Uuid;
 }
 
 export function uuidToOctets(value: Uuid): Uint8Array {
@@ -55,7 +59,9 @@ export function uuidToOctets(value: Uuid): Uint8Array {
 
 export function parseUuid(text: string): Uuid | undefined {
   const plain = text.toLowerCase();
-  return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/.test(plain) ? (plain as Uuid) : undefined;
+  return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/.test(plain)
+    ? (plain as Uuid)
+    : undefined;
 }
 
 export function sameOctets(a: Uint8Array, b: Uint8Array): boolean {

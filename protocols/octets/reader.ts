@@ -68,7 +68,10 @@ export class OctetReader {
 
   #need(length: number, field: string): void {
     if (length > this.remaining) {
-      throw new DecodeError(`${field}: ${length} octets wanted, ${Math.max(0, this.remaining)} left`, this.#position);
+      throw new DecodeError(
+        `${field}: ${length} octets wanted, ${Math.max(0, this.remaining)} left`,
+        this.#position,
+      );
     }
   }
 }

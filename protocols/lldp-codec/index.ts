@@ -1,0 +1,2 @@
+export * from './evb-tlv.ts';
+export * from './lldpdu.ts';
