@@ -1,0 +1,3 @@
+export * from './codec.ts';
+export * from './receiver.ts';
+export * from './transmitter.ts';

@@ -1,0 +1,308 @@
+import {
+  DecodeError,
+  fromHex,
+  OctetReader,
+  OctetWriter,
+  organization,
+  readTlv,
+  TLV_ORGANIZATIONALLY_SPECIFIC,
+  type Tlv,
+  toHex,
+  uuidFromOctets,
+  writeTlv,
+} from '../octets/index.ts';
+import { decodeFilterEntry, encodeFilterEntry, type FilterEntry, filterEntrySize } from './filter.ts';
+
+export type VdpRequest = 'preassociate' | 'reserve' | 'associate' | 'deassociate';
+
+const REQUESTS: readonly VdpRequest[] = ['preassociate', 'reserve', 'associate', 'deassociate'];
+const END = 0;
+const MANAGER_ID = 5;
+
+export const VSIID_IPV4 = 1;
+export const VSIID_IPV6 = 2;
+export const VSIID_MAC = 3;
+export const VSIID_LOCAL = 4;
+export const VSIID_UUID = 5;
+
+/** Status octet (vdp.md 1.4). */
+export const STATUS_ACK = 0x40;
+/** In a request: S, the VSI is suspended or migrates from here. In an answer: Keep. */
+export const STATUS_S_KEEP = 0x20;
+/** In a request: M, the VSI migrates to here. In an answer: Hard error. */
+export const STATUS_M_HARD = 0x10;
+const STATUS_ERROR = 0x0f;
+
+export const VDP_SUCCESS = 0;
+export const VDP_INVALID_FORMAT = 1;
+export const VDP_INSUFFICIENT_RESOURCES = 2;
+export const VDP_MANAGER_UNREACHABLE = 3;
+export const VDP_OTHER_FAILURE = 4;
+export const VDP_INVALID_FILTER = 5;
+
+const ERROR_NAMES = [
+  'success',
+  'invalid format',
+  'insufficient resources',
+  'unable to contact the VSI manager',
+  'other failure',
+  'invalid VID, GroupID or MAC',
+];
+
+export function vdpErrorName(error: number): string {
+  return ERROR_NAMES[error] ?? `reserved error ${error}`;
+}
+
+export interface VsiStatusField {
+  ack: boolean;
+  keep: boolean;
+  hard: boolean;
+  error: number;
+}
+
+export function decodeStatus(status: number): VsiStatusField {
+  return {
+    ack: (status & STATUS_ACK) !== 0,
+    keep: (status & STATUS_S_KEEP) !== 0,
+    hard: (status & STATUS_M_HARD) !== 0,
+    error: status & STATUS_ERROR,
+  };
+}
+
+/** Type and version of a VSI, and which VSI: what a request says besides its filters. */
+export interface VsiIdentity {
+  /** 16 octets, opaque (vdp.md 1.1). */
+  manager: Uint8Array;
+  /** 24 bit. */
+  type: number;
+  typeVersion: number;
+  /** VSIID_UUID, ... */
+  idFormat: number;
+  /** 16 octets. */
+  id: Uint8Array;
+}
+
+/** An organizationally specific TLV behind a VSI TLV (vdp.md 1.6): `kind` is OUI and subtype as one number. */
+export interface OrgTlv {
+  kind: number;
+  payload: Uint8Array;
+}
+
+/** VSI TLV, types 1..4 (vdp.md 1.2). */
+export interface VsiTlv extends Omit<VsiIdentity, 'manager'> {
+  request: VdpRequest;
+  /** The octet as on the wire; decodeStatus tells its bits. */
+  status: number;
+  filterFormat: number;
+  filters: FilterEntry[];
+  org?: OrgTlv[];
+}
+
+/** A VSI TLV that cannot be processed. A bridge answers it with error 1 when its 23 fixed octets are there. */
+export interface InvalidVsiTlv {
+  request: VdpRequest;
+  value: Uint8Array;
+  reason: string;
+  offset: number;
+}
+
+export interface VdpPdu {
+  manager: Uint8Array;
+  vsis: VsiTlv[];
+  invalid: InvalidVsiTlv[];
+  /** Reserved TLV types, kept as received. */
+  unknown: Tlv[];
+}
+
+/** Octets in front of the Filter Info entries. */
+const VSI_FIXED = 25;
+/** Status to VSIID and filter format: what an answer to an invalid TLV must be able to echo. */
+const VSI_READABLE = 23;
+
+/**
+ * The ULPDU of an ECPDU. Throws DecodeError when the first TLV is not the one and only VSI Manager ID or a TLV runs beyond the
+ * end; then nothing of the PDU is processed. A VSI TLV of a wrong length is set aside in `invalid`, the others stand.
+ */
+export function decodeVdp(octets: Uint8Array): VdpPdu {
+  const reader = new OctetReader(octets);
+  const first = readTlv(reader);
+  if (first.type !== MANAGER_ID) throw new DecodeError('the first TLV is no VSI Manager ID', first.offset);
+  if (first.value.remaining !== 16) {
+    throw new DecodeError(`a VSI Manager ID of ${first.value.remaining} octets`, first.offset);
+  }
+  const pdu: VdpPdu = { manager: first.value.rest(), vsis: [], invalid: [], unknown: [] };
+  let last: VsiTlv | undefined;
+  // One octet cannot be a TLV: it is padding of an odd frame.
+  while (reader.remaining >= 2) {
+    const { type, offset, value } = readTlv(reader);
+    if (type === END) break;
+    if (type === MANAGER_ID) throw new DecodeError('a second VSI Manager ID', offset);
+    const request = REQUESTS[type - 1];
+    if (request !== undefined) {
+      const raw = value.rest();
+      try {
+        last = decodeVsi(request, raw);
+        pdu.vsis.push(last);
+      } catch (error) {
+        if (!(error instanceof DecodeError)) throw error;
+        last = undefined;
+        pdu.invalid.push({ request, value: raw, reason: error.reason, offset: offset + 2 + error.offset });
+      }
+    } else if (type === TLV_ORGANIZATIONALLY_SPECIFIC && value.remaining >= 4 && last !== undefined) {
+      last.org ??= [];
+      last.org.push({ kind: organization(value.u24('OUI'), value.u8('subtype')), payload: value.rest() });
+    } else {
+      pdu.unknown.push({ type, value: value.rest() });
+    }
+  }
+  return pdu;
+}
+
+function decodeVsi(request: VdpRequest, octets: Uint8Array): VsiTlv {
+  const reader = new OctetReader(octets);
+  const status = reader.u8('status');
+  const type = reader.u24('VSI type id');
+  const typeVersion = reader.u8('VSI type version');
+  const idFormat = reader.u8('VSIID format');
+  const id = reader.take(16, 'VSIID');
+  const filterFormat = reader.u8('filter info format');
+  const entries = reader.u16('number of entries');
+  const size = filterEntrySize(filterFormat);
+  if (size === undefined)
+    throw new DecodeError(`unknown filter info format ${filterFormat}`, VSI_READABLE - 1);
+  if (entries === 0) throw new DecodeError('no filter info entries', VSI_READABLE);
+  if (reader.remaining !== entries * size) {
+    throw new DecodeError(
+      `${entries} filter info entries of ${size} octets in ${reader.remaining}`,
+      VSI_READABLE,
+    );
+  }
+  const filters = Array.from({ length: entries }, () => decodeFilterEntry(reader, filterFormat));
+  return { request, status, type, typeVersion, idFormat, id, filterFormat, filters };
+}
+
+/** The octets of one VSI TLV with its header and its organizationally specific TLVs. */
+export function encodeVsi(vsi: VsiTlv): Uint8Array {
+  const value = new OctetWriter(VSI_FIXED + 12 * vsi.filters.length)
+    .u8(vsi.status)
+    .u24(vsi.type)
+    .u8(vsi.typeVersion)
+    .u8(vsi.idFormat)
+    .octets(vsi.id)
+    .u8(vsi.filterFormat)
+    .u16(vsi.filters.length);
+  for (const entry of vsi.filters) encodeFilterEntry(value, vsi.filterFormat, entry);
+  const writer = new OctetWriter();
+  writeTlv(writer, 1 + REQUESTS.indexOf(vsi.request), value.finish());
+  for (const { kind, payload } of vsi.org ?? []) {
+    const tlv = new OctetWriter().u32(kind).octets(payload).finish();
+    writeTlv(writer, TLV_ORGANIZATIONALLY_SPECIFIC, tlv);
+  }
+  return writer.finish();
+}
+
+/** How many entries of a format one TLV can hold (vdp.md 1.2). */
+export function filterEntriesMax(format: number): number {
+  return Math.floor((511 - VSI_FIXED) / filterEntrySize(format)!);
+}
+
+/** Octets that a PDU needs besides its VSI TLVs: the Manager ID, and the End TLV that stops lldpad's parser. */
+export const VDP_OVERHEAD = 18 + 2;
+
+/** Manager ID, the VSI TLVs as given (encodeVsi), End TLV. */
+export function encodeVdp(manager: Uint8Array, vsis: readonly Uint8Array[]): Uint8Array {
+  const writer = new OctetWriter(512);
+  writeTlv(writer, MANAGER_ID, manager);
+  for (const vsi of vsis) writer.octets(vsi);
+  return writer.u16(END).finish();
+}
+
+/**
+ * Answer to a VSI TLV that could not be read: DeAssociate with error 1, echoing what came (vdp.md 1.2). Undefined when even the
+ * 23 fixed octets are missing: then there is nobody to answer.
+ */
+export function encodeInvalidFormat(invalid: InvalidVsiTlv): Uint8Array | undefined {
+  if (invalid.value.length < VSI_READABLE) return undefined;
+  const value = new OctetWriter(invalid.value.length).u8(STATUS_ACK | VDP_INVALID_FORMAT);
+  value.octets(invalid.value.subarray(1, VSI_READABLE)).u16(0);
+  const writer = new OctetWriter();
+  writeTlv(writer, 1 + REQUESTS.indexOf('deassociate'), value.finish());
+  return writer.finish();
+}
+
+/** Key of a VSI within a port: VSIID format and VSIID (vdp.md 2.1). */
+export function vsiKey(vsi: Pick<VsiIdentity, 'idFormat' | 'id'>): string {
+  return `${vsi.idFormat}:${toHex(vsi.id)}`;
+}
+
+const ID_FORMAT_NAMES: Record<number, string> = {
+  [VSIID_IPV4]: 'ipv4',
+  [VSIID_IPV6]: 'ipv6',
+  [VSIID_MAC]: 'mac',
+  [VSIID_LOCAL]: 'local',
+  [VSIID_UUID]: 'uuid',
+};
+
+export function idFormatName(format: number): string {
+  return ID_FORMAT_NAMES[format] ?? `reserved ${format}`;
+}
+
+/** The VSIID as people write it: a UUID, an address, or 32 hex digits (vdp.md 1.3). */
+export function vsiIdText({ idFormat, id }: Pick<VsiIdentity, 'idFormat' | 'id'>): string {
+  switch (idFormat) {
+    case VSIID_UUID:
+      return uuidFromOctets(id);
+    case VSIID_MAC:
+      return Array.from(id.subarray(10), (octet) => octet.toString(16).padStart(2, '0')).join(':');
+    case VSIID_IPV4:
+      return id.subarray(12).join('.');
+    case VSIID_IPV6:
+      return ipv6Text(id);
+    default:
+      return toHex(id);
+  }
+}
+
+/** RFC 5952: lower case, the longest run of two or more zero groups as `::`. */
+function ipv6Text(octets: Uint8Array): string {
+  const groups = Array.from({ length: 8 }, (_, i) => (octets[2 * i]! << 8) | octets[2 * i + 1]!);
+  let best = { start: -1, length: 1 };
+  for (let start = 0; start < 8; start++) {
+    let length = 0;
+    while (start + length < 8 && groups[start + length] === 0) length++;
+    if (length > best.length) best = { start, length };
+  }
+  const hex = (from: number, to: number) =>
+    groups
+      .slice(from, to)
+      .map((group) => group.toString(16))
+      .join(':');
+  return best.start < 0 ? hex(0, 8) : `${hex(0, best.start)}::${hex(best.start + best.length, 8)}`;
+}
+
+/** IPv6 text (also with an embedded IPv4 tail) to 16 octets; undefined when it is no address. */
+export function parseIpv6(text: string): Uint8Array | undefined {
+  const tail = /^(.*:)(\d+\.\d+\.\d+\.\d+)$/.exec(text);
+  if (tail) {
+    const v4 = parseIpv4(tail[2]!);
+    if (v4 === undefined) return undefined;
+    return parseIpv6(`${tail[1]}${toHex(v4.subarray(0, 2))}:${toHex(v4.subarray(2))}`);
+  }
+  const halves = text.split('::');
+  if (halves.length > 2) return undefined;
+  const groups = (half: string | undefined) => (half === undefined || half === '' ? [] : half.split(':'));
+  const left = groups(halves[0]);
+  const right = groups(halves[1]);
+  const missing = 8 - left.length - right.length;
+  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
+  const all = [...left, ...Array<string>(missing).fill('0'), ...right];
+  if (!all.every((group) => /^[0-9a-f]{1,4}$/i.test(group))) return undefined;
+  return fromHex(all.map((group) => group.padStart(4, '0')).join(''));
+}
+
+export function parseIpv4(text: string): Uint8Array | undefined {
+  const parts = text.split('.');
+  if (parts.length !== 4 || !parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) <= 255))
+    return undefined;
+  return Uint8Array.from(parts, Number);
+}

@@ -1,0 +1,6 @@
+export * from './bridge.ts';
+export * from './codec.ts';
+export * from './command.ts';
+export * from './filter.ts';
+export * from './station.ts';
+export * from './timers.ts';
