@@ -1,0 +1,3 @@
+export * from './bridge.ts';
+export * from './negotiation.ts';
+export * from './station.ts';

@@ -1,0 +1,66 @@
+import type { EvbParameters, EvbTlv } from '../lldp-codec/index.ts';
+
+/** What one TLV tells of the four parameters. */
+export type ParameterFields = Pick<EvbTlv, 'r' | 'rte' | 'rwd' | 'rka' | 'rwdRol' | 'rkaRol'>;
+
+/**
+ * Combination of local and remote values (evb-tlv.md 1.7): operational is the larger one. What is transmitted neither ratchets
+ * (a value once raised stays up because both sides echo it) nor flaps, whether the peer sends proposals or maxima.
+ */
+export class ParameterNegotiation {
+  #local: EvbParameters;
+  #remote: EvbParameters = NOTHING;
+  readonly #sentLocal = { rwd: new Set<number>(), rka: new Set<number>() };
+
+  constructor(local: EvbParameters) {
+    this.#local = local;
+  }
+
+  propose(local: EvbParameters): void {
+    this.#local = local;
+  }
+
+  receive(tlv: ParameterFields): void {
+    this.#remote = {
+      r: tlv.r,
+      rte: tlv.rte,
+      rwd: this.#proposal('rwd', tlv.rwd, tlv.rwdRol),
+      rka: this.#proposal('rka', tlv.rka, tlv.rkaRol),
+    };
+  }
+
+  /** The neighbour is gone; the next one begins anew. */
+  forget(): void {
+    this.#remote = NOTHING;
+    this.#sentLocal.rwd.clear();
+    this.#sentLocal.rka.clear();
+  }
+
+  operational(): EvbParameters {
+    const larger = (field: keyof EvbParameters) => Math.max(this.#local[field], this.#remote[field]);
+    return { r: larger('r'), rte: larger('rte'), rwd: larger('rwd'), rka: larger('rka') };
+  }
+
+  /** R and RTE are always our own proposal; RWD and RKA are the larger value, flagged when it is the peer's. */
+  transmit(): ParameterFields {
+    const rwdRol = this.#remote.rwd > this.#local.rwd;
+    const rkaRol = this.#remote.rka > this.#local.rka;
+    if (!rwdRol) this.#sentLocal.rwd.add(this.#local.rwd);
+    if (!rkaRol) this.#sentLocal.rka.add(this.#local.rka);
+    return {
+      r: this.#local.r,
+      rte: this.#local.rte,
+      rwd: rwdRol ? this.#remote.rwd : this.#local.rwd,
+      rwdRol,
+      rka: rkaRol ? this.#remote.rka : this.#local.rka,
+      rkaRol,
+    };
+  }
+
+  /** A value flagged "remote" that we once sent as our own is our echo; lldpad flags its own value too once it sees it echoed. */
+  #proposal(field: 'rwd' | 'rka', value: number, rol: boolean): number {
+    return rol && this.#sentLocal[field].has(value) ? this.#remote[field] : value;
+  }
+}
+
+const NOTHING: EvbParameters = { r: 0, rte: 0, rwd: 0, rka: 0 };

@@ -1,0 +1,180 @@
+import {
+  EVB_MODE_BRIDGE,
+  EVB_MODE_STATION,
+  type EvbParameters,
+  type EvbTlv,
+  RRSTAT_UNKNOWN,
+} from '../lldp-codec/index.ts';
+import { ParameterNegotiation } from './negotiation.ts';
+
+export interface EvbStationPolicy {
+  /** RRREQ */
+  reflectiveRelay: boolean;
+  /** SGID */
+  groupIds: boolean;
+  proposal: EvbParameters;
+}
+
+export type EvbEffect =
+  /** Our TLV changed: LLDP localChange. */
+  | { kind: 'localChange' }
+  /** An EVB peer of the other mode is there; VDP may begin. */
+  | { kind: 'up' }
+  /** It is gone: TLV withdrawn, shutdown, ageing, link down. */
+  | { kind: 'down'; reason: string }
+  /** Station: reflective relay in effect changed. Bridge: the port is to reflect, or no longer. */
+  | { kind: 'relay'; active: boolean; reason: string }
+  | { kind: 'operational'; parameters: EvbParameters }
+  /** The peer came back without its state: ask every VSI again (evb-tlv.md 1.8). */
+  | { kind: 'peerRestarted'; reason: string };
+
+/** EVB station, ratified (evb-tlv.md 1.8). */
+export class EvbStation {
+  remote: EvbTlv | undefined;
+  #policy: EvbStationPolicy;
+  readonly #negotiation: ParameterNegotiation;
+  #operational: EvbParameters;
+  #tlv: EvbTlv;
+  /** The bridge has echoed our status octet since it was last heard for the first time. */
+  #echoed = false;
+
+  constructor(policy: EvbStationPolicy) {
+    this.#policy = policy;
+    this.#negotiation = new ParameterNegotiation(policy.proposal);
+    this.#operational = this.#negotiation.operational();
+    this.#tlv = this.#build();
+  }
+
+  /** What goes into the next LLDPDU. */
+  get tlv(): EvbTlv {
+    return this.#tlv;
+  }
+
+  get operational(): EvbParameters {
+    return this.#operational;
+  }
+
+  get relayActive(): boolean {
+    return this.#policy.reflectiveRelay && this.remote?.bridgeStatus.rrctr === true;
+  }
+
+  get groupIds(): boolean {
+    return this.#policy.groupIds && this.remote?.bridgeStatus.bgid === true;
+  }
+
+  setPolicy(policy: EvbStationPolicy): EvbEffect[] {
+    const relayBefore = this.relayActive;
+    this.#policy = policy;
+    this.#negotiation.propose(policy.proposal);
+    return this.#recompute(relayBefore, 'policy changed');
+  }
+
+  /** An LLDPDU of the neighbour: its EVB TLV, or undefined when it carries none. Another mode than bridge counts as none. */
+  receive(tlv: EvbTlv | undefined, reason = 'the EVB TLV of the bridge is gone'): EvbEffect[] {
+    if (tlv?.mode !== EVB_MODE_BRIDGE) return this.#down(reason);
+    const relayBefore = this.relayActive;
+    const before = this.remote;
+    const effects: EvbEffect[] = [];
+    if (before === undefined) effects.push({ kind: 'up' });
+    const echoes = sameStatus(tlv.stationStatus, this.#tlv.stationStatus);
+    if (
+      before?.bridgeStatus.rrctr &&
+      !tlv.bridgeStatus.rrctr &&
+      tlv.bridgeStatus.rrcap &&
+      this.#policy.reflectiveRelay
+    ) {
+      effects.push({
+        kind: 'peerRestarted',
+        reason: 'the bridge turned relay off without being asked: it restarted',
+      });
+      this.#echoed = false;
+    } else if (this.#echoed && blank(tlv.stationStatus) && !blank(this.#tlv.stationStatus)) {
+      effects.push({ kind: 'peerRestarted', reason: 'the bridge no longer echoes our status: it restarted' });
+      this.#echoed = false;
+    }
+    if (echoes) this.#echoed = true;
+    this.remote = tlv;
+    this.#negotiation.receive(tlv);
+    effects.push(...this.#recompute(relayBefore, relayReason(tlv, this.#policy.reflectiveRelay)));
+    return effects;
+  }
+
+  /** Neighbour lost, aged out or shut down; link down. */
+  lost(reason: string): EvbEffect[] {
+    return this.#down(reason);
+  }
+
+  #down(reason: string): EvbEffect[] {
+    if (this.remote === undefined) return [];
+    const relayBefore = this.relayActive;
+    this.remote = undefined;
+    this.#echoed = false;
+    this.#negotiation.forget();
+    return [{ kind: 'down', reason }, ...this.#recompute(relayBefore, reason)];
+  }
+
+  #recompute(relayBefore: boolean, reason: string): EvbEffect[] {
+    const effects: EvbEffect[] = [];
+    const operational = this.#negotiation.operational();
+    if (!sameParameters(operational, this.#operational)) {
+      this.#operational = operational;
+      effects.push({ kind: 'operational', parameters: operational });
+    }
+    if (this.relayActive !== relayBefore) effects.push({ kind: 'relay', active: this.relayActive, reason });
+    const tlv = this.#build();
+    if (!sameTlv(tlv, this.#tlv)) {
+      this.#tlv = tlv;
+      effects.push({ kind: 'localChange' });
+    }
+    return effects;
+  }
+
+  #build(): EvbTlv {
+    const remote = this.remote;
+    return {
+      bridgeStatus: remote?.bridgeStatus ?? { bgid: false, rrcap: false, rrctr: false },
+      stationStatus: {
+        sgid: this.#policy.groupIds,
+        rrreq: this.#policy.reflectiveRelay,
+        rrstat: remote === undefined ? RRSTAT_UNKNOWN : remote.bridgeStatus.rrctr ? 1 : 0,
+      },
+      mode: EVB_MODE_STATION,
+      ...this.#negotiation.transmit(),
+    };
+  }
+}
+
+function relayReason(tlv: EvbTlv, requested: boolean): string {
+  if (!requested) return 'relay is not requested';
+  if (tlv.bridgeStatus.rrctr) return 'the bridge reflects';
+  return tlv.bridgeStatus.rrcap
+    ? 'the bridge has not turned relay on'
+    : 'the bridge is not capable of reflective relay';
+}
+
+type StationStatus = EvbTlv['stationStatus'];
+
+function sameStatus(a: StationStatus, b: StationStatus): boolean {
+  return a.sgid === b.sgid && a.rrreq === b.rrreq && a.rrstat === b.rrstat;
+}
+
+function blank(status: StationStatus): boolean {
+  return !status.sgid && !status.rrreq && status.rrstat === 0;
+}
+
+export function sameParameters(a: EvbParameters, b: EvbParameters): boolean {
+  return a.r === b.r && a.rte === b.rte && a.rwd === b.rwd && a.rka === b.rka;
+}
+
+export function sameTlv(a: EvbTlv, b: EvbTlv): boolean {
+  return (
+    sameParameters(a, b) &&
+    a.mode === b.mode &&
+    a.rwdRol === b.rwdRol &&
+    a.rkaRol === b.rkaRol &&
+    sameStatus(a.stationStatus, b.stationStatus) &&
+    a.bridgeStatus.bgid === b.bridgeStatus.bgid &&
+    a.bridgeStatus.rrcap === b.bridgeStatus.rrcap &&
+    a.bridgeStatus.rrctr === b.bridgeStatus.rrctr
+  );
+}
