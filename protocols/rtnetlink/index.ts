@@ -1,0 +1,5 @@
+export * from './attributes.ts';
+export * from './constants.ts';
+export * from './fdb.ts';
+export * from './link.ts';
+export * from './message.ts';

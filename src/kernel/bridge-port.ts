@@ -1,0 +1,377 @@
+import { isGroupMac, type MacAddress } from '../../protocols/octets/index.ts';
+import type { BridgePortChange, BridgePortState, Link } from '../../protocols/rtnetlink/index.ts';
+import { hasCode, KernelError } from './kernel-error.ts';
+import type { Rtnetlink } from './rtnetlink.ts';
+
+/** What has to be undone at a port; plain data, to be kept as JSON. A flag is there only while ours differs from it. */
+export interface BridgePortJournal {
+  name: string;
+  index: number;
+  /** Index of the bridge; at another one there is nothing to undo. */
+  bridge: number;
+  /** The values before the first change. */
+  hairpin?: boolean;
+  locked?: boolean;
+  learning?: boolean;
+  /** Addresses whose static entry is ours. */
+  fdb: MacAddress[];
+}
+
+export interface BridgePortOptions {
+  /** Of a previous run that left its changes in force; they are taken over. */
+  journal?: BridgePortJournal | null;
+  /**
+   * Called with what will have to be undone before a change is made, null once nothing is left. The change waits for the
+   * promise; a rejection calls it off and is passed on.
+   */
+  onJournal?(journal: BridgePortJournal | null): void | Promise<void>;
+}
+
+/** The port is not as we set it. */
+export interface Deviation {
+  setting: 'bridge' | 'hairpin' | 'locked' | 'learning' | 'isolated';
+  /** One line: what was found and what it means. */
+  text: string;
+}
+
+const FLAGS = ['hairpin', 'locked', 'learning'] as const;
+type Flags = { [F in (typeof FLAGS)[number]]?: boolean };
+
+type PortLink = Link & { master: number; bridgePort: BridgePortState };
+
+interface Batch {
+  kind: 'admit' | 'revoke';
+  macs: Set<MacAddress>;
+  /** A rejection of the whole batch, or what became of each address. */
+  done: Promise<Map<MacAddress, KernelError | string[]>>;
+}
+
+/**
+ * evbd's changes to one port of a Linux bridge, each with its undo. Calls are carried out one after the other, in order.
+ * Methods reject with KernelError (EOPNOTSUPP: in no bridge, ENODEV: gone), or with what `onJournal` threw, and resolve
+ * with warnings: one line each, usually none.
+ *
+ * On a VLAN-aware bridge an address is admitted in every VLAN of the port.
+ */
+export class BridgePort {
+  readonly index: number;
+  readonly #rtnetlink: Rtnetlink;
+  readonly #onJournal: (journal: BridgePortJournal | null) => void | Promise<void>;
+  #wanted: Flags = {};
+  #name: string;
+  #journal: BridgePortJournal | null;
+  #queue: Promise<unknown> = Promise.resolve();
+  /** The last in the queue, still to be joined. */
+  #open: Batch | undefined;
+
+  constructor(rtnetlink: Rtnetlink, link: { index: number; name: string }, options: BridgePortOptions = {}) {
+    this.index = link.index;
+    this.#rtnetlink = rtnetlink;
+    this.#name = link.name;
+    this.#onJournal = options.onJournal ?? (() => {});
+    this.#journal = options.journal ?? null;
+  }
+
+  get name(): string {
+    return this.#name;
+  }
+
+  get journal(): BridgePortJournal | null {
+    return structuredClone(this.#journal);
+  }
+
+  /** Addresses that have a static entry by us, a previous run included. */
+  get admitted(): readonly MacAddress[] {
+    return [...(this.#journal?.fdb ?? [])];
+  }
+
+  setHairpin(on: boolean): Promise<string[]> {
+    const what = `set hairpin ${on ? 'on' : 'off'} on`;
+    return this.#enqueue(async () => {
+      const link = await this.#read(what);
+      await this.#change(what, link, { hairpin: on });
+      return on && link.bridgePort.isolated ? [isolatedText(link.name)] : [];
+    });
+  }
+
+  /** Only admitted addresses may send from now on: locked on, learning off, and forgotten what was learnt here. */
+  lock(): Promise<string[]> {
+    return this.#enqueue(async () => {
+      const link = await this.#read('lock');
+      if (link.bridgePort.locked === undefined) {
+        throw new KernelError(
+          `lock ${this.#name}`,
+          'EOPNOTSUPP',
+          'this kernel has no locked bridge ports, Linux 5.16 has',
+        );
+      }
+      // A learnt entry would let its address through until it has aged.
+      await this.#change('lock', link, { locked: true, learning: false }, !link.bridgePort.locked);
+      return [];
+    });
+  }
+
+  /** Locked and learning as they were before `lock`; entries stay until revoked. */
+  unlock(): Promise<string[]> {
+    return this.#enqueue(async () => {
+      const { locked, learning } = this.#journal ?? {};
+      const link = await this.#readIfThere('unlock');
+      if (link) await this.#change('unlock', link, defined({ locked, learning }));
+      delete this.#wanted.locked;
+      delete this.#wanted.learning;
+      return [];
+    });
+  }
+
+  /** A static entry, unless somebody else made one here. Addresses waiting together are entered together. */
+  admit(mac: MacAddress): Promise<string[]> {
+    return this.#batch('admit', mac);
+  }
+
+  /** Removes our entry; somebody else's stays. An entry or a port that is gone is no error. */
+  revoke(mac: MacAddress): Promise<string[]> {
+    return this.#batch('revoke', mac);
+  }
+
+  /** Everything as it was before us. A port that has left its bridge or is gone is no error. */
+  restore(): Promise<string[]> {
+    return this.#enqueue(async () => {
+      this.#wanted = {};
+      const link = this.#journal && (await this.#readIfThere('restore'));
+      if (!link || !this.#journal) return [];
+      const { fdb, hairpin, locked, learning } = this.#journal;
+      // Unlocked before the entries go: traffic does not stop in between.
+      const flags = defined({ hairpin, locked, learning });
+      if (Object.keys(flags).length > 0) await this.#tolerant(this.#set('restore', flags));
+      await Promise.all(fdb.map((mac) => this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac))));
+      await this.#write(null);
+      return [];
+    });
+  }
+
+  /**
+   * What differs from what we set, given what LinkWatch tells of this link. A difference is confirmed with the kernel
+   * first, behind the calls under way: an event may be older than our last change. The owner decides what to do.
+   */
+  async observe(link: Link): Promise<Deviation[]> {
+    if (link.index !== this.index) return [];
+    this.#name = link.name;
+    if (this.#deviations(link).length === 0) return [];
+    return this.#enqueue(async () => {
+      const now = await this.#rtnetlink.link(this.index);
+      const deviations = this.#deviations(now);
+      if (!isPort(now)) await this.#forget();
+      return deviations;
+    });
+  }
+
+  #deviations(link: Link | undefined): Deviation[] {
+    const name = this.#name;
+    const held = Object.keys(this.#wanted).length > 0 || this.#journal !== null;
+    if (!link || !isPort(link)) {
+      return held
+        ? [{ setting: 'bridge', text: `${name} is ${link ? 'in no bridge any more' : 'gone'}` }]
+        : [];
+    }
+    const deviations: Deviation[] = [];
+    if (this.#journal && this.#journal.bridge !== link.master) {
+      deviations.push({ setting: 'bridge', text: `${name} has moved to another bridge` });
+    }
+    for (const flag of FLAGS) {
+      const wanted = this.#wanted[flag];
+      if (wanted === undefined || link.bridgePort[flag] === wanted) continue;
+      const [is, shall] = wanted ? ['off', 'on'] : ['on', 'off'];
+      const text = `${flag} of ${name} was set ${is} by someone else; evbd had set it ${shall}`;
+      deviations.push({ setting: flag, text });
+    }
+    if (this.#wanted.hairpin && link.bridgePort.isolated) {
+      deviations.push({ setting: 'isolated', text: isolatedText(name) });
+    }
+    return deviations;
+  }
+
+  /** Journal first where it becomes longer, kernel, then journal where it becomes shorter. */
+  async #change(what: string, link: PortLink, flags: Flags, flush = false): Promise<void> {
+    const previous = { ...this.#wanted };
+    // Before the change: an event that tells of somebody else's may overtake our acknowledgement.
+    Object.assign(this.#wanted, flags);
+    try {
+      const journal = { ...(this.#journal ?? this.#empty(link)) };
+      const changing = FLAGS.filter(
+        (flag) => flags[flag] !== undefined && flags[flag] !== link.bridgePort[flag],
+      );
+      for (const flag of changing) journal[flag] ??= !flags[flag];
+      await this.#write(journal);
+      if (changing.length > 0 || flush) await this.#set(what, { ...flags, ...(flush && { flush }) });
+      for (const flag of FLAGS) if (flags[flag] === journal[flag]) delete journal[flag];
+      await this.#write(journal);
+    } catch (error) {
+      this.#wanted = previous;
+      throw error;
+    }
+  }
+
+  async #set(what: string, change: BridgePortChange): Promise<void> {
+    await this.#rtnetlink.setBridgePort(this.index, change, `${what} ${this.#name}`);
+  }
+
+  async #admitAll(macs: MacAddress[]): Promise<Map<MacAddress, KernelError | string[]>> {
+    const link = await this.#read('admit addresses at');
+    const journal = this.#journal ?? this.#empty(link);
+    const ours = new Set(journal.fdb);
+    const results = new Map<MacAddress, KernelError | string[]>();
+    const wanting: MacAddress[] = [];
+    await each(macs, results, async (mac) => {
+      const what = `admit ${mac} at ${this.#name}`;
+      if (isGroupMac(mac)) throw new KernelError(what, 'EINVAL', 'it is a group address');
+      const entry = await this.#rtnetlink.fdbEntry(this.index, mac);
+      const here = entry?.port === this.index;
+      if (entry?.kind === 'permanent') {
+        throw new KernelError(
+          what,
+          'EADDRINUSE',
+          "it is an address of the bridge's own; give the guest another one",
+        );
+      }
+      if (here && entry.kind === 'static') return [];
+      wanting.push(mac);
+      return entry?.kind === 'static'
+        ? [`${mac} was a static entry of another port; it is at ${this.#name} now`]
+        : [];
+    });
+    await this.#write({ ...journal, fdb: [...new Set([...journal.fdb, ...wanting])] });
+    const failed = new Set<MacAddress>();
+    await each(wanting, results, async (mac) => {
+      try {
+        await this.#rtnetlink.replaceFdbEntry(this.index, mac);
+      } catch (error) {
+        if (!ours.has(mac)) failed.add(mac);
+        throw error;
+      }
+      return results.get(mac) as string[];
+    });
+    if (failed.size > 0 && this.#journal) {
+      await this.#write({ ...this.#journal, fdb: this.#journal.fdb.filter((mac) => !failed.has(mac)) });
+    }
+    return results;
+  }
+
+  async #revokeAll(macs: MacAddress[]): Promise<Map<MacAddress, KernelError | string[]>> {
+    const results = new Map<MacAddress, KernelError | string[]>(macs.map((mac) => [mac, []]));
+    const ours = macs.filter((mac) => this.#journal?.fdb.includes(mac));
+    if (ours.length === 0 || !(await this.#readIfThere('revoke addresses at'))) return results;
+    await each(ours, results, async (mac) => {
+      await this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac));
+      return [];
+    });
+    if (this.#journal) {
+      const left = this.#journal.fdb.filter((mac) => !(results.has(mac) && Array.isArray(results.get(mac))));
+      await this.#write({ ...this.#journal, fdb: left });
+    }
+    return results;
+  }
+
+  /** The port as it is now. A journal of another port or bridge is moot and forgotten. */
+  async #read(what: string): Promise<PortLink> {
+    const link = await this.#rtnetlink.link(this.index);
+    if (link) this.#name = link.name;
+    const stale =
+      this.#journal && (this.#journal.index !== this.index || this.#journal.bridge !== link?.master);
+    if (stale || !isPort(link)) await this.#forget();
+    if (!link)
+      throw new KernelError(`${what} ${this.#name}`, 'ENODEV', 'there is no such interface any more');
+    if (!isPort(link))
+      throw new KernelError(`${what} ${this.#name}`, 'EOPNOTSUPP', 'it is in no Linux bridge');
+    return link;
+  }
+
+  /** undefined when there is nothing (left) to undo here. */
+  async #readIfThere(what: string): Promise<PortLink | undefined> {
+    const link = await this.#tolerant(this.#read(what));
+    return this.#journal ? link : undefined;
+  }
+
+  /** Leaving the bridge has undone everything. */
+  async #forget(): Promise<void> {
+    this.#wanted = {};
+    await this.#write(null);
+  }
+
+  async #write(journal: BridgePortJournal | null): Promise<void> {
+    const next =
+      journal && (journal.fdb.length > 0 || FLAGS.some((flag) => journal[flag] !== undefined))
+        ? journal
+        : null;
+    if (JSON.stringify(next) === JSON.stringify(this.#journal)) return;
+    await this.#onJournal(structuredClone(next));
+    this.#journal = next;
+  }
+
+  /** undefined where entry, port or bridge is gone. */
+  async #tolerant<T>(change: Promise<T>): Promise<T | undefined> {
+    try {
+      return await change;
+    } catch (error) {
+      if (hasCode(error, 'ENOENT', 'ENODEV', 'EOPNOTSUPP')) return undefined;
+      throw error;
+    }
+  }
+
+  #empty(link: PortLink): BridgePortJournal {
+    return { name: link.name, index: this.index, bridge: link.master, fdb: [] };
+  }
+
+  #enqueue<T>(operation: () => Promise<T>): Promise<T> {
+    this.#open = undefined;
+    const done = this.#queue.then(operation);
+    this.#queue = done.catch(() => {});
+    return done;
+  }
+
+  async #batch(kind: Batch['kind'], mac: MacAddress): Promise<string[]> {
+    let batch = this.#open;
+    if (batch?.kind !== kind) {
+      const macs = new Set<MacAddress>();
+      const done = this.#enqueue(() => {
+        if (this.#open?.macs === macs) this.#open = undefined;
+        return kind === 'admit' ? this.#admitAll([...macs]) : this.#revokeAll([...macs]);
+      });
+      batch = { kind, macs, done };
+      this.#open = batch;
+    }
+    batch.macs.add(mac);
+    const result = (await batch.done).get(mac)!;
+    if (result instanceof KernelError) throw result;
+    return result;
+  }
+}
+
+function isPort(link: Link | undefined): link is PortLink {
+  return link?.master !== undefined && link.bridgePort !== undefined;
+}
+
+function isolatedText(name: string): string {
+  return `${name} is isolated, which silently defeats hairpin: bridge link set dev ${name} isolated off`;
+}
+
+/** Without the keys whose value is undefined. */
+function defined<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never;
+}
+
+/** One failure does not hold up the others; anything but a KernelError fails all. */
+async function each(
+  macs: MacAddress[],
+  results: Map<MacAddress, KernelError | string[]>,
+  act: (mac: MacAddress) => Promise<string[]>,
+): Promise<void> {
+  const one = async (mac: MacAddress) => {
+    try {
+      results.set(mac, await act(mac));
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      results.set(mac, error);
+    }
+  };
+  await Promise.all(macs.map(one));
+}
