@@ -147,8 +147,10 @@ export class VsiStation {
     const asked = this.sysCmd!;
     if (tlv.request === 'deassociate') {
       if (asked.request === 'deassociate') return this.#init('asked', 'deassociated', now, status);
-      if (status.error !== 0) return this.#init('refused', refusal(status), now, status);
-      return this.#init('bridge', 'the bridge deassociated the VSI instead of associating it', now, status);
+      // Without an error code too it is a rejection (a bridge whose resource layer ran out of time, vdp.md 4).
+      const reason =
+        status.error !== 0 ? refusal(status) : 'the bridge deassociated the VSI instead of confirming it';
+      return this.#init('refused', reason, now, status);
     }
     if (tlv.request !== asked.request) {
       return this.#init('mismatch', `the bridge answered ${tlv.request} to ${asked.request}`, now, status);

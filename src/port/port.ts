@@ -1,0 +1,254 @@
+import {
+  decodeEcpdu,
+  EcpReceiver,
+  type EcpTiming,
+  type EcpTransmitEffect,
+  EcpTransmitter,
+} from '../../protocols/ecp/index.ts';
+import {
+  ETHERTYPE_ECP,
+  ETHERTYPE_LLDP,
+  type EthernetFrame,
+  NEAREST_CUSTOMER_BRIDGE,
+} from '../../protocols/ethernet/index.ts';
+import {
+  LldpAgent,
+  type LldpEffect,
+  type LldpNeighbour,
+  type LldpTiming,
+} from '../../protocols/lldp-agent/index.ts';
+import { CHASSIS_ID_MAC, type EvbTlv, type Lldpdu, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
+import { DecodeError, type MacAddress, macToOctets } from '../../protocols/octets/index.ts';
+import { decodeVdp, type VdpPdu } from '../../protocols/vdp/index.ts';
+import { Outbox } from './outbox.ts';
+
+/** What the LLDP agent tells about this machine besides chassis and port identity. */
+export interface SystemDescription {
+  systemName: string;
+  portDescription: string;
+  capabilities: { supported: number; enabled: number };
+}
+
+export interface PortOptions {
+  mac: MacAddress;
+  system: SystemDescription;
+  lldp: LldpTiming;
+  ecp: EcpTiming;
+  /** 1..65535, drawn anew for every port that comes up (interop-notes.md 10, row 2). */
+  firstSequence: number;
+  /** VSI TLVs in one ECPDU at most. */
+  vsisPerEcpdu: number;
+}
+
+export type PortEffect =
+  | { kind: 'send'; frame: EthernetFrame }
+  /** The EVB TLV of the adjacent peer; undefined when it is gone or withdrawn. */
+  | { kind: 'evb'; tlv: EvbTlv | undefined; reason: string }
+  /** The EVB peer as last heard, for whoever keeps it over a restart; undefined: forget it. */
+  | { kind: 'peer'; neighbour: LldpNeighbour | undefined }
+  | { kind: 'vdp'; pdu: VdpPdu }
+  /** A late ECP matter worth a log line. */
+  | { kind: 'undelivered'; attempts: number };
+
+/**
+ * What both roles do on an interface, without sockets and clocks: the LLDP agent of the nearest customer bridge, ECP in both
+ * directions, and which neighbour is the EVB peer. `now` in milliseconds of one monotonic clock.
+ */
+export class Port {
+  readonly mac: MacAddress;
+  readonly lldp: LldpAgent;
+  readonly outbox: Outbox;
+  readonly counters = { ecpMalformed: 0, vdpMalformed: 0, otherFrames: 0 };
+  readonly #system: SystemDescription;
+  readonly #transmitter: EcpTransmitter;
+  readonly #receiver = new EcpReceiver();
+  #evb: EvbTlv | undefined;
+  /** MSAP of the neighbour whose EVB TLV counts: the first one that sent one, while it lives (lldp.md 6). */
+  #peer: string | undefined;
+  #peerMac: MacAddress | undefined;
+  #enabled = false;
+
+  constructor(options: PortOptions) {
+    this.mac = options.mac;
+    this.#system = options.system;
+    this.lldp = new LldpAgent(this.#local(), options.lldp);
+    this.#transmitter = new EcpTransmitter(options.ecp, options.firstSequence);
+    this.outbox = new Outbox(options.vsisPerEcpdu);
+  }
+
+  get peer(): LldpNeighbour | undefined {
+    return this.#peer === undefined ? undefined : this.lldp.neighbours.get(this.#peer);
+  }
+
+  /** Source address of the EVB peer's LLDPDUs. */
+  get peerMac(): MacAddress | undefined {
+    return this.#peerMac;
+  }
+
+  /** Further neighbours with an EVB TLV, which are reported and not listened to. */
+  get rivals(): LldpNeighbour[] {
+    return [...this.lldp.neighbours.values()].filter(
+      ({ msap, lldpdu }) => lldpdu.evb !== undefined && msap !== this.#peer,
+    );
+  }
+
+  get ecpCounters() {
+    return { ...this.#transmitter.counters, ...this.#receiver.counters };
+  }
+
+  setEcpTiming(timing: EcpTiming): void {
+    this.#transmitter.timing = timing;
+  }
+
+  setEnabled(enabled: boolean, now: number): PortEffect[] {
+    this.#enabled = enabled;
+    if (!enabled) this.outbox.clear();
+    return this.#fromLldp(this.lldp.setPortEnabled(enabled, now));
+  }
+
+  /** Our EVB TLV as of now; undefined withdraws it. It goes out at once, credit permitting. */
+  setEvbTlv(tlv: EvbTlv | undefined): PortEffect[] {
+    this.#evb = tlv;
+    return this.#fromLldp(this.lldp.localChanged(this.#local()));
+  }
+
+  /** Shutdown LLDPDU: the peer forgets us at once. */
+  shutdown(): PortEffect[] {
+    return this.#fromLldp(this.lldp.shutdown());
+  }
+
+  resumePeer(lldpdu: Uint8Array, source: MacAddress, expires: number, now: number): PortEffect[] {
+    return this.#fromLldp(this.lldp.resume(lldpdu, expires, now), source);
+  }
+
+  frame(frame: EthernetFrame, now: number): PortEffect[] {
+    if (!this.#enabled) return [];
+    const toGroup = frame.destination === NEAREST_CUSTOMER_BRIDGE;
+    if (frame.etherType === ETHERTYPE_LLDP && toGroup) {
+      return this.#fromLldp(this.lldp.receive(frame.payload, now), frame.source);
+    }
+    if (frame.etherType === ETHERTYPE_ECP && (toGroup || frame.destination === this.mac)) {
+      return this.#ecp(frame, now);
+    }
+    this.counters.otherFrames++;
+    return [];
+  }
+
+  advance(now: number): PortEffect[] {
+    if (!this.#enabled) return [];
+    return [
+      ...this.#fromLldp(this.lldp.advance(now)),
+      ...this.#fromEcp(this.#transmitter.advance(now)),
+      ...this.flush(now),
+    ];
+  }
+
+  /** Gives the transmitter what waits in the outbox, when it is free. */
+  flush(now: number): PortEffect[] {
+    const effects: PortEffect[] = [];
+    while (this.#enabled && this.#transmitter.idle) {
+      const ulpdu = this.outbox.take();
+      if (ulpdu === undefined) break;
+      effects.push(...this.#fromEcp(this.#transmitter.request(ulpdu, now)));
+    }
+    return effects;
+  }
+
+  nextDeadline(): number {
+    if (!this.#enabled) return Number.POSITIVE_INFINITY;
+    return Math.min(this.lldp.nextDeadline(), this.#transmitter.nextDeadline());
+  }
+
+  #ecp(frame: EthernetFrame, now: number): PortEffect[] {
+    try {
+      const ecpdu = decodeEcpdu(frame.payload);
+      if (ecpdu.operation === 'ack') {
+        return [...this.#fromEcp(this.#transmitter.ack(ecpdu, now)), ...this.flush(now)];
+      }
+      const effects: PortEffect[] = [];
+      for (const effect of this.#receiver.request(ecpdu, frame.source)) {
+        if (effect.kind === 'send') effects.push(this.#toCustomerBridge(ETHERTYPE_ECP, effect.ecpdu));
+        else effects.push(...this.#vdp(effect.ulpdu));
+      }
+      return effects;
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      this.counters.ecpMalformed++;
+      return [];
+    }
+  }
+
+  #vdp(ulpdu: Uint8Array): PortEffect[] {
+    try {
+      const pdu = decodeVdp(ulpdu);
+      this.counters.vdpMalformed += pdu.invalid.length;
+      return [{ kind: 'vdp', pdu }];
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      this.counters.vdpMalformed++;
+      return [];
+    }
+  }
+
+  #fromEcp(effects: EcpTransmitEffect[]): PortEffect[] {
+    return effects.flatMap((effect): PortEffect[] => {
+      if (effect.kind === 'send') return [this.#toCustomerBridge(ETHERTYPE_ECP, effect.ecpdu)];
+      return effect.kind === 'undelivered' ? [{ kind: 'undelivered', attempts: effect.attempts }] : [];
+    });
+  }
+
+  #fromLldp(effects: LldpEffect[], source?: MacAddress): PortEffect[] {
+    return effects.flatMap((effect): PortEffect[] => {
+      switch (effect.kind) {
+        case 'send':
+          return [this.#toCustomerBridge(ETHERTYPE_LLDP, effect.lldpdu)];
+        case 'neighbour':
+          return this.#heard(effect.neighbour, source);
+        case 'neighbourGone':
+          return effect.neighbour.msap === this.#peer ? this.#peerLost(effect.reason) : [];
+      }
+    });
+  }
+
+  #heard(neighbour: LldpNeighbour, source: MacAddress | undefined): PortEffect[] {
+    const { lldpdu, msap } = neighbour;
+    if (this.#peer === undefined && lldpdu.evb !== undefined) {
+      this.#peer = msap;
+      this.#receiver.reset();
+    }
+    if (msap !== this.#peer) return [];
+    if (lldpdu.evb === undefined) return this.#peerLost('the peer withdrew its EVB TLV');
+    if (source !== undefined) this.#peerMac = source;
+    return [
+      { kind: 'peer', neighbour },
+      { kind: 'evb', tlv: lldpdu.evb, reason: 'EVB TLV received' },
+    ];
+  }
+
+  #peerLost(reason: string): PortEffect[] {
+    this.#peer = undefined;
+    this.#peerMac = undefined;
+    this.#receiver.reset();
+    return [
+      { kind: 'peer', neighbour: undefined },
+      { kind: 'evb', tlv: undefined, reason },
+    ];
+  }
+
+  #local(): Omit<Lldpdu, 'ttl' | 'others'> {
+    const octets = macToOctets(this.mac);
+    return {
+      chassisId: { subtype: CHASSIS_ID_MAC, id: octets },
+      portId: { subtype: PORT_ID_MAC, id: octets },
+      ...(this.#evb === undefined ? {} : { evb: this.#evb }),
+      ...this.#system,
+    };
+  }
+
+  #toCustomerBridge(etherType: number, payload: Uint8Array): PortEffect {
+    return {
+      kind: 'send',
+      frame: { destination: NEAREST_CUSTOMER_BRIDGE, source: this.mac, etherType, payload },
+    };
+  }
+}
