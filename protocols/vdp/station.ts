@@ -64,6 +64,15 @@ export class VsiStation {
     this.#enter('WAIT_SYSTEM_CMD', now);
   }
 
+  /** INIT without a word to anybody: there is no bridge to be told. */
+  reset(): void {
+    this.#queued = undefined;
+    this.operCmd = undefined;
+    this.sysCmd = undefined;
+    this.vsiState = 'DeAssoc';
+    this.#enter('INIT', Number.POSITIVE_INFINITY);
+  }
+
   /**
    * The bridge may have lost its state, or our last PDU went with a link that fell: whatever is in force or under way is asked
    * again at once instead of at the next keepalive (evb-tlv.md 1.8).

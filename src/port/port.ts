@@ -198,16 +198,18 @@ export class Port {
   }
 
   #fromLldp(effects: LldpEffect[], source?: MacAddress): PortEffect[] {
-    return effects.flatMap((effect): PortEffect[] => {
-      switch (effect.kind) {
-        case 'send':
-          return [this.#toCustomerBridge(ETHERTYPE_LLDP, effect.lldpdu)];
-        case 'neighbour':
-          return this.#heard(effect.neighbour, source);
-        case 'neighbourGone':
-          return effect.neighbour.msap === this.#peer ? this.#peerLost(effect.reason) : [];
-      }
-    });
+    return effects.flatMap((effect) => this.#lldpEffect(effect, source));
+  }
+
+  #lldpEffect(effect: LldpEffect, source: MacAddress | undefined): PortEffect[] {
+    switch (effect.kind) {
+      case 'send':
+        return [this.#toCustomerBridge(ETHERTYPE_LLDP, effect.lldpdu)];
+      case 'neighbour':
+        return this.#heard(effect.neighbour, source);
+      case 'neighbourGone':
+        return effect.neighbour.msap === this.#peer ? this.#peerLost(effect.reason) : [];
+    }
   }
 
   #heard(neighbour: LldpNeighbour, source: MacAddress | undefined): PortEffect[] {

@@ -1,0 +1,88 @@
+import {
+  sameAttributes,
+  type VdpTimers,
+  type VsiCommand,
+  VsiStation,
+  vsiIdText,
+} from '../../protocols/vdp/index.ts';
+import { History } from '../port/history.ts';
+import type { VsiState } from '../runtime/model.ts';
+
+/** dbus, libvirt, or rule:N (the number of the rule in the configuration, from 1). */
+export type Owner = string;
+
+/** A VSI of an uplink: what its owner wants, and where its machine stands. */
+export class StationVsi {
+  readonly key: string;
+  readonly machine: VsiStation;
+  readonly history = new History();
+  owner: Owner;
+  profile = '';
+  /** What the owner asks for; undefined once it is given up, refused for good, or being deassociated. */
+  wanted: VsiCommand | undefined;
+  /** The bridge refused it; shown for a while. */
+  failed = false;
+  /** Time of the next attempt when the machine is in INIT and the VSI is wanted. */
+  retryAt = Number.POSITIVE_INFINITY;
+  attempts = 0;
+  /** Calls that wait for what is wanted. */
+  tickets: number[] = [];
+  #last: VsiCommand;
+
+  constructor(key: string, command: VsiCommand, owner: Owner, timers: VdpTimers) {
+    this.key = key;
+    this.machine = new VsiStation(timers);
+    this.owner = owner;
+    this.#last = command;
+  }
+
+  get id(): string {
+    return vsiIdText(this.#last);
+  }
+
+  /** What is in force, else what is asked for, else what was. */
+  get command(): VsiCommand {
+    return this.machine.operCmd ?? this.wanted ?? this.#last;
+  }
+
+  get state(): VsiState {
+    const { machine } = this;
+    switch (machine.state) {
+      case 'INIT':
+        if (this.wanted !== undefined)
+          return this.wanted.request === 'associate' ? 'associating' : 'preassociating';
+        return this.failed ? 'failed' : 'deassociated';
+      case 'STATION_PROCESSING': {
+        const { request } = machine.sysCmd!;
+        if (request === 'deassociate') return 'deassociating';
+        return request === 'associate' ? 'associating' : 'preassociating';
+      }
+      case 'TRANSMIT_DEASSOC':
+        return 'deassociating';
+      default:
+        if (machine.vsiState === 'Assoc') return 'associated';
+        return machine.vsiState === 'PreAssoc' ? 'preassociated' : 'reserved';
+    }
+  }
+
+  /** `command` is what the owner wants at present. */
+  asks(command: VsiCommand): boolean {
+    return this.wanted?.request === command.request && sameAttributes(this.wanted, command);
+  }
+
+  /** It is over on our side, whatever the machine waits for. */
+  end(): void {
+    this.#last = this.command;
+    this.wanted = undefined;
+    this.machine.reset();
+  }
+
+  /** Notes where the VSI stands now and why; true when that is news. */
+  show(reason: string, now: number): boolean {
+    if (this.wanted !== undefined) {
+      this.#last = this.wanted;
+      this.failed = false;
+    }
+    return this.history.note(this.state, reason, now);
+  }
+}
