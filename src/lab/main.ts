@@ -1,0 +1,66 @@
+/**
+ * `npm run lab`: the inner half, the first process of the namespaces that tools/lab.mjs made. It ends when its stdin
+ * does, and everything it has made goes with it.
+ */
+
+import fs from 'node:fs';
+import { parseArgs } from 'node:util';
+import { Demonstration } from './demonstration.ts';
+import { Display } from './display.ts';
+import { coverRun, folder, LabError } from './namespaces.ts';
+
+let kept = false;
+process.stdin.on('end', () => {
+  if (!kept) process.exit(1);
+});
+process.stdin.on('error', () => process.exit(1));
+process.stdin.resume();
+
+const { values } = parseArgs({
+  options: {
+    guests: { type: 'string', default: '2' },
+    json: { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
+    colour: { type: 'boolean', default: false },
+    'pcap-fd': { type: 'string' },
+  },
+});
+
+const display = new Display((text) => {
+  if (!values.json) process.stdout.write(text);
+}, values.colour);
+
+/** Tells the outer half, which waits on this descriptor, that it may leave us alone. */
+function leaveRunning(): void {
+  kept = true;
+  process.stdout.on('error', () => {});
+  process.stderr.on('error', () => {});
+  fs.writeSync(3, 'kept\n');
+  setInterval(() => {}, 1 << 30);
+}
+
+try {
+  coverRun();
+  const pcap = values['pcap-fd'];
+  const demonstration = new Demonstration(
+    display,
+    Number(values.guests),
+    pcap === undefined ? undefined : Number(pcap),
+  );
+  await demonstration.run();
+  const { result } = demonstration;
+  if (values.keep && result.ok) await demonstration.again();
+  display.verdict(result.ok, result.steps);
+  if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+  if (values.keep && result.ok) {
+    display.inside(demonstration.station.bus, folder);
+    leaveRunning();
+  } else {
+    process.exit(result.ok ? 0 : 1);
+  }
+} catch (error) {
+  const text =
+    error instanceof LabError ? [error.message, ...error.details].join('\n') : (error as Error).stack;
+  process.stderr.write(`evbd lab: ${text}\n`);
+  process.exit(1);
+}
