@@ -38,6 +38,8 @@ export interface PortOptions {
   firstSequence: number;
   /** VSI TLVs in one ECPDU at most. */
   vsisPerEcpdu: number;
+  /** VSI TLVs that may wait for the transmitter; while they do, requests are not acknowledged and the peer slows down. */
+  outboxMax: number;
 }
 
 export type PortEffect =
@@ -60,6 +62,7 @@ export class Port {
   readonly outbox: Outbox;
   readonly counters = { ecpMalformed: 0, vdpMalformed: 0, otherFrames: 0 };
   readonly #system: SystemDescription;
+  readonly #outboxMax: number;
   readonly #transmitter: EcpTransmitter;
   readonly #receiver = new EcpReceiver();
   #evb: EvbTlv | undefined;
@@ -71,6 +74,7 @@ export class Port {
   constructor(options: PortOptions) {
     this.mac = options.mac;
     this.#system = options.system;
+    this.#outboxMax = options.outboxMax;
     this.lldp = new LldpAgent(this.#local(), options.lldp);
     this.#transmitter = new EcpTransmitter(options.ecp, options.firstSequence);
     this.outbox = new Outbox(options.vsisPerEcpdu);
@@ -166,7 +170,8 @@ export class Port {
         return [...this.#fromEcp(this.#transmitter.ack(ecpdu, now)), ...this.flush(now)];
       }
       const effects: PortEffect[] = [];
-      for (const effect of this.#receiver.request(ecpdu, frame.source)) {
+      const accept = this.outbox.size < this.#outboxMax;
+      for (const effect of this.#receiver.request(ecpdu, frame.source, accept)) {
         if (effect.kind === 'send') effects.push(this.#toCustomerBridge(ETHERTYPE_ECP, effect.ecpdu));
         else effects.push(...this.#vdp(effect.ulpdu));
       }
