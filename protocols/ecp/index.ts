@@ -1,3 +1,4 @@
 export * from './codec.ts';
+export * from './draft.ts';
 export * from './receiver.ts';
 export * from './transmitter.ts';

@@ -28,7 +28,7 @@ const ASCII: Strokes = { line: '-', left: '|', right: '|', toLeft: '<', toRight:
  *        station 02:00:5e:10:00:01              bridge 02:00:5e:10:00:02
  *     0.0 ms ├── LLDP ttl 121 EVB station RRREQ, relay unknown ───────▶│
  *
- * The side of an address is told by `learn` or by what it sends; where nothing tells, the first one heard is on the left.
+ * The side of an address is told by what it sends; where nothing tells, the first one heard is on the left.
  */
 export class Ladder {
   readonly #terminal: Terminal;
@@ -37,14 +37,18 @@ export class Ladder {
   #shown: Partial<Record<Side, string>> = {};
   #anyHeader = false;
 
-  constructor(terminal: Terminal) {
+  /** `ends`: addresses that are known before the first frame. */
+  constructor(terminal: Terminal, ends: Partial<Record<Side, string>> = {}) {
     this.#terminal = terminal;
+    if (ends.station) this.#sides.set(ends.station, 'station');
+    if (ends.bridge) this.#sides.set(ends.bridge, 'bridge');
     this.#strokes = terminal.unicode ? UNICODE : ASCII;
   }
 
   /** The side of the frame's source, where the frame itself tells it; worth doing for some frames before drawing the first. */
-  learn({ document }: FrameSummary, side = sideOf(document)): void {
+  learn({ document }: FrameSummary): void {
     const { source } = document;
+    const side = sideOf(document);
     if (source === undefined || side === undefined || this.#sides.has(source)) return;
     // A capture of many links must not grow this without end.
     if (this.#sides.size < 1024) this.#sides.set(source, side);
@@ -64,8 +68,8 @@ export class Ladder {
     const joined = frame.vsis.length === 1 && short.length <= label;
     const lines = this.#header(side, source);
     lines.push(this.#arrow(time, side, joined ? short : frame.head, colourOf(frame)));
-    for (const vsi of joined ? [] : frame.vsis) lines.push(this.#beneath(vsi, colourOf(frame)));
-    if (error !== null) lines.push(this.#beneath(`! ${error}`, 'red'));
+    for (const vsi of joined ? [] : frame.vsis) lines.push(...this.#beneath(vsi, colourOf(frame)));
+    if (error !== null) lines.push(...this.#beneath(`! ${error}`, 'red'));
     return lines;
   }
 
@@ -104,13 +108,29 @@ export class Ladder {
     return `${timeText(time).padStart(TIME - 1)} ${drawn}`;
   }
 
-  #beneath(text: string, colour: Colour | undefined): string {
+  #beneath(text: string, colour: Colour | undefined): string[] {
     const { bar } = this.#strokes;
     const width = this.#terminal.columns - TIME - 2;
-    const label = clip(printable(this.#terminal, text), width - 5, this.#terminal);
-    const blank = ' '.repeat(width - 4 - label.length);
-    return `${' '.repeat(TIME)}${bar}    ${paint(this.#terminal, colour, label)}${blank}${bar}`;
+    return wrap(printable(this.#terminal, text), width - 5).map((label) => {
+      const blank = ' '.repeat(Math.max(0, width - 4 - label.length));
+      return `${' '.repeat(TIME)}${bar}    ${paint(this.#terminal, colour, label)}${blank}${bar}`;
+    });
   }
+}
+
+/** Lines of at most `width` columns, broken at blanks; all but the first are indented. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line.trim() !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = `  ${word}`;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].map((each) => each.slice(0, width));
 }
 
 /** Milliseconds in the first second, seconds after. */

@@ -1,4 +1,10 @@
-import { decodeEcpdu, ECP_SUBTYPE_VDP, ECP_VERSION, type EcpOperation } from '../../protocols/ecp/index.ts';
+import {
+  decodeEcpDraftPdu,
+  decodeEcpdu,
+  ECP_SUBTYPE_VDP,
+  ECP_VERSION,
+  type EcpOperation,
+} from '../../protocols/ecp/index.ts';
 import {
   decodeFrame,
   ETHERTYPE_ECP,
@@ -21,11 +27,16 @@ import { DecodeError, macFromOctets, toHex } from '../../protocols/octets/index.
 import {
   decodeStatus,
   decodeVdp,
+  decodeVdpDraft,
+  FILTER_MAC_VID,
   type FilterEntry,
   idFormatName,
   type VdpRequest,
+  VSIID_UUID,
+  type VsiDraftTlv,
   type VsiStatusField,
   type VsiTlv,
+  vdpDraftResponseName,
   vdpErrorName,
   vsiIdText,
 } from '../../protocols/vdp/index.ts';
@@ -162,7 +173,7 @@ function decodePayload(frame: EthernetFrame, offset: number, cut: boolean): Deco
     case ETHERTYPE_ECP:
       return ecp(frame.payload, offset, cut);
     case ETHERTYPE_ECP_DRAFT:
-      return { head: 'draft ECP', parts: {}, error: cut ? CUT : null };
+      return ecpDraft(frame.payload, offset, cut);
     default:
       return {
         head: `Ethertype 0x${frame.etherType.toString(16).padStart(4, '0')}, ${frame.payload.length} octets`,
@@ -210,6 +221,32 @@ function ecp(payload: Uint8Array, offset: number, cut: boolean): Decoded {
   };
 }
 
+function ecpDraft(payload: Uint8Array, offset: number, cut: boolean): Decoded {
+  let ecpdu: ReturnType<typeof decodeEcpDraftPdu>;
+  try {
+    ecpdu = decodeEcpDraftPdu(payload);
+  } catch (error) {
+    return { head: 'draft ECP', parts: {}, error: cut ? CUT : reasonOf(error, offset) };
+  }
+  const { operation, subtype, sequence } = ecpdu;
+  const document: EcpDocument = { dialect: 'draft', operation, subtype, sequence };
+  const head = `draft ECP ${operation} ${sequence}${subtype === 0 ? '' : ` of subtype ${subtype}`}`;
+  if (operation === 'ack' || subtype !== 0) {
+    return { head, parts: { ecp: document }, error: cut && operation === 'request' ? CUT : null };
+  }
+  const behindHeader = offset + payload.length - ecpdu.ulpdu.length;
+  const { value, error } = asFarAsItGoes(decodeVdpDraft, ecpdu.ulpdu, behindHeader, cut);
+  const [first] = value?.vsis ?? [];
+  // Each VSI of the draft has a manager of its own, of one octet; people and libvirt give them the same.
+  const manager = (first?.manager ?? 0).toString(16).padStart(2, '0').padEnd(32, '0');
+  const invalid = value?.invalid[0];
+  return {
+    head,
+    parts: { ecp: document, ...(first && { vdp: { manager, vsis: value!.vsis.map(vsiDraftDocument) } }) },
+    error: error ?? (invalid ? `VSI: ${invalid.reason} (at octet ${invalid.offset + behindHeader})` : null),
+  };
+}
+
 /** Decodes the whole, or, when that fails, the complete TLVs in front of the fault. */
 function asFarAsItGoes<T>(
   decode: (octets: Uint8Array) => T,
@@ -222,10 +259,10 @@ function asFarAsItGoes<T>(
   } catch (error) {
     const reason = cut ? CUT : reasonOf(error, offset);
     const whole = completeTlvs(octets);
-    if (whole.length === octets.length) return { value: undefined, error: reason };
     try {
       return { value: decode(whole), error: reason };
-    } catch {
+    } catch (second) {
+      reasonOf(second, offset);
       return { value: undefined, error: reason };
     }
   }
@@ -243,8 +280,8 @@ function completeTlvs(octets: Uint8Array): Uint8Array {
 
 /** One line, with the octet counted from the start of the frame. */
 function reasonOf(error: unknown, offset: number): string {
-  if (error instanceof DecodeError) return `${error.reason} (at octet ${error.offset + offset})`;
-  return error instanceof Error ? error.message : String(error);
+  if (!(error instanceof DecodeError)) throw error;
+  return `${error.reason} (at octet ${error.offset + offset})`;
 }
 
 function lldpText({ ttl, evb, evbDraft }: Lldpdu): string {
@@ -313,6 +350,19 @@ function vsiDocument(vsi: VsiTlv): VsiDocument {
   };
 }
 
+function vsiDraftDocument({ request, response, type, typeVersion, id, filters }: VsiDraftTlv): VsiDocument {
+  return {
+    request,
+    response,
+    type,
+    typeVersion,
+    idFormat: idFormatName(VSIID_UUID),
+    id: vsiIdText({ idFormat: VSIID_UUID, id }),
+    filterFormat: FILTER_MAC_VID,
+    filters: filters.map(filterDocument),
+  };
+}
+
 function filterDocument({ mac, vid, pcp, group }: FilterEntry): FilterDocument {
   return { mac: mac ?? null, vid, pcp: pcp ?? null, group: group ?? null };
 }
@@ -335,32 +385,24 @@ function vsiText(vsi: VsiDocument): string {
   return `${outcomeText(vsi)}${filters} (vsi ${id})`;
 }
 
+const CONFIRMED: Record<VdpRequest, string> = {
+  preassociate: 'preassociated',
+  reserve: 'reserved',
+  associate: 'associated',
+  deassociate: 'deassociated',
+};
+
 function outcomeText({ request, status, response }: VsiDocument): string {
   if (status === undefined) {
-    return response === 0 ? request : `${request} refused: ${draftResponseName(response!)}`;
+    return response === 0 ? request : `${request} refused: ${vdpDraftResponseName(response!)}`;
   }
   const { ack, keep, hard, error } = status;
   if (!ack) return `${request}${keep === hard ? '' : keep ? ' hint from' : ' hint to'}`;
-  if (error === 0) return `${request} confirmed`;
+  if (error === 0) return CONFIRMED[request];
   const manner = keep ? ' (keep)' : hard ? ' (hard)' : '';
   // A bridge refuses with its DeAssociate TLV unless it keeps what was (vdp.md 4).
   const verb = request === 'deassociate' ? 'refused, deassociated' : `${request} refused`;
   return `${verb}: ${vdpErrorName(error)}${manner}`;
-}
-
-/** vdp.md 5.1 */
-const DRAFT_RESPONSES = [
-  'success',
-  'invalid format',
-  'insufficient resources',
-  'unused VTID',
-  'VTID violation',
-  'VTID version violation',
-  'out of sync',
-];
-
-function draftResponseName(response: number): string {
-  return DRAFT_RESPONSES[response] ?? `reserved response ${response}`;
 }
 
 /** VSIs that a summary spells out; a burst of them would be no line for people. */
