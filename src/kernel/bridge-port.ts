@@ -1,7 +1,8 @@
 import { isGroupMac, type MacAddress } from '../../protocols/octets/index.ts';
-import type { BridgePortChange, BridgePortState, Link } from '../../protocols/rtnetlink/index.ts';
+import type { BridgePortChange, BridgePortState, FdbEntry, Link } from '../../protocols/rtnetlink/index.ts';
 import { hasCode, KernelError } from './kernel-error.ts';
 import type { Rtnetlink } from './rtnetlink.ts';
+import { forEach, type Outcomes, WorkQueue } from './work-queue.ts';
 
 /** What has to be undone at a port; plain data, to be kept as JSON. A flag is there only while ours differs from it. */
 export interface BridgePortJournal {
@@ -39,17 +40,10 @@ type Flags = { [F in (typeof FLAGS)[number]]?: boolean };
 
 type PortLink = Link & { master: number; bridgePort: BridgePortState };
 
-interface Batch {
-  kind: 'admit' | 'revoke';
-  macs: Set<MacAddress>;
-  /** A rejection of the whole batch, or what became of each address. */
-  done: Promise<Map<MacAddress, KernelError | string[]>>;
-}
-
 /**
  * evbd's changes to one port of a Linux bridge, each with its undo. Calls are carried out one after the other, in order.
- * Methods reject with KernelError (EOPNOTSUPP: in no bridge, ENODEV: gone), or with what `onJournal` threw, and resolve
- * with warnings: one line each, usually none.
+ * Methods reject with KernelError (EOPNOTSUPP: in no bridge, ENODEV: gone) or with what `onJournal` threw. What they
+ * resolve with are warnings: one line each, usually none.
  *
  * On a VLAN-aware bridge an address is admitted in every VLAN of the port.
  */
@@ -60,9 +54,7 @@ export class BridgePort {
   #wanted: Flags = {};
   #name: string;
   #journal: BridgePortJournal | null;
-  #queue: Promise<unknown> = Promise.resolve();
-  /** The last in the queue, still to be joined. */
-  #open: Batch | undefined;
+  readonly #queue = new WorkQueue<MacAddress, string[]>();
 
   constructor(rtnetlink: Rtnetlink, link: { index: number; name: string }, options: BridgePortOptions = {}) {
     this.index = link.index;
@@ -87,7 +79,7 @@ export class BridgePort {
 
   setHairpin(on: boolean): Promise<string[]> {
     const what = `set hairpin ${on ? 'on' : 'off'} on`;
-    return this.#enqueue(async () => {
+    return this.#queue.run(async () => {
       const link = await this.#read(what);
       await this.#change(what, link, { hairpin: on });
       return on && link.bridgePort.isolated ? [isolatedText(link.name)] : [];
@@ -95,8 +87,8 @@ export class BridgePort {
   }
 
   /** Only admitted addresses may send from now on: locked on, learning off, and forgotten what was learnt here. */
-  lock(): Promise<string[]> {
-    return this.#enqueue(async () => {
+  lock(): Promise<void> {
+    return this.#queue.run(async () => {
       const link = await this.#read('lock');
       if (link.bridgePort.locked === undefined) {
         throw new KernelError(
@@ -107,45 +99,42 @@ export class BridgePort {
       }
       // A learnt entry would let its address through until it has aged.
       await this.#change('lock', link, { locked: true, learning: false }, !link.bridgePort.locked);
-      return [];
     });
   }
 
   /** Locked and learning as they were before `lock`; entries stay until revoked. */
-  unlock(): Promise<string[]> {
-    return this.#enqueue(async () => {
+  unlock(): Promise<void> {
+    return this.#queue.run(async () => {
       const { locked, learning } = this.#journal ?? {};
       const link = await this.#readIfThere('unlock');
       if (link) await this.#change('unlock', link, defined({ locked, learning }));
       delete this.#wanted.locked;
       delete this.#wanted.learning;
-      return [];
     });
   }
 
   /** A static entry, unless somebody else made one here. Addresses waiting together are entered together. */
   admit(mac: MacAddress): Promise<string[]> {
-    return this.#batch('admit', mac);
+    return this.#queue.join(this.#admitAll, mac);
   }
 
   /** Removes our entry; somebody else's stays. An entry or a port that is gone is no error. */
   revoke(mac: MacAddress): Promise<string[]> {
-    return this.#batch('revoke', mac);
+    return this.#queue.join(this.#revokeAll, mac);
   }
 
   /** Everything as it was before us. A port that has left its bridge or is gone is no error. */
-  restore(): Promise<string[]> {
-    return this.#enqueue(async () => {
+  restore(): Promise<void> {
+    return this.#queue.run(async () => {
       this.#wanted = {};
       const link = this.#journal && (await this.#readIfThere('restore'));
-      if (!link || !this.#journal) return [];
+      if (!link || !this.#journal) return;
       const { fdb, hairpin, locked, learning } = this.#journal;
       // Unlocked before the entries go: traffic does not stop in between.
       const flags = defined({ hairpin, locked, learning });
       if (Object.keys(flags).length > 0) await this.#tolerant(this.#set('restore', flags));
       await Promise.all(fdb.map((mac) => this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac))));
       await this.#write(null);
-      return [];
     });
   }
 
@@ -157,10 +146,10 @@ export class BridgePort {
     if (link.index !== this.index) return [];
     this.#name = link.name;
     if (this.#deviations(link).length === 0) return [];
-    return this.#enqueue(async () => {
+    return this.#queue.run(async () => {
       const now = await this.#rtnetlink.link(this.index);
       const deviations = this.#deviations(now);
-      if (!isPort(now)) await this.#forget();
+      if (deviations.some(({ setting }) => setting === 'bridge')) await this.#forget();
       return deviations;
     });
   }
@@ -215,61 +204,52 @@ export class BridgePort {
     await this.#rtnetlink.setBridgePort(this.index, change, `${what} ${this.#name}`);
   }
 
-  async #admitAll(macs: MacAddress[]): Promise<Map<MacAddress, KernelError | string[]>> {
+  readonly #admitAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, string[]>> => {
     const link = await this.#read('admit addresses at');
-    const journal = this.#journal ?? this.#empty(link);
-    const ours = new Set(journal.fdb);
-    const results = new Map<MacAddress, KernelError | string[]>();
+    const before = this.#journal ?? this.#empty(link);
     const wanting: MacAddress[] = [];
-    await each(macs, results, async (mac) => {
-      const what = `admit ${mac} at ${this.#name}`;
-      if (isGroupMac(mac)) throw new KernelError(what, 'EINVAL', 'it is a group address');
-      const entry = await this.#rtnetlink.fdbEntry(this.index, mac);
-      const here = entry?.port === this.index;
-      if (entry?.kind === 'permanent') {
-        throw new KernelError(
-          what,
-          'EADDRINUSE',
-          "it is an address of the bridge's own; give the guest another one",
-        );
-      }
-      if (here && entry.kind === 'static') return [];
-      wanting.push(mac);
-      return entry?.kind === 'static'
-        ? [`${mac} was a static entry of another port; it is at ${this.#name} now`]
-        : [];
+    const outcomes = await forEach(macs, async (mac) => {
+      const entry = await this.#entryToReplace(mac);
+      if (entry !== 'keep') wanting.push(mac);
+      if (entry === 'keep' || entry?.kind !== 'static') return [];
+      return [`${mac} was a static entry of another port; it is at ${this.#name} now`];
     });
-    await this.#write({ ...journal, fdb: [...new Set([...journal.fdb, ...wanting])] });
-    const failed = new Set<MacAddress>();
-    await each(wanting, results, async (mac) => {
-      try {
-        await this.#rtnetlink.replaceFdbEntry(this.index, mac);
-      } catch (error) {
-        if (!ours.has(mac)) failed.add(mac);
-        throw error;
-      }
-      return results.get(mac) as string[];
-    });
-    if (failed.size > 0 && this.#journal) {
-      await this.#write({ ...this.#journal, fdb: this.#journal.fdb.filter((mac) => !failed.has(mac)) });
+    await this.#write({ ...before, fdb: [...new Set([...before.fdb, ...wanting])] });
+    const entered = await forEach(wanting, (mac) => this.#rtnetlink.replaceFdbEntry(this.index, mac));
+    const failed = wanting.filter(
+      (mac) => entered.get(mac)!.status === 'rejected' && !before.fdb.includes(mac),
+    );
+    if (this.#journal) await this.#write({ ...this.#journal, fdb: without(this.#journal.fdb, failed) });
+    for (const [mac, outcome] of entered) if (outcome.status === 'rejected') outcomes.set(mac, outcome);
+    return outcomes;
+  };
+
+  /** `keep`: there is a static entry at this port already. */
+  async #entryToReplace(mac: MacAddress): Promise<FdbEntry | 'keep' | undefined> {
+    const what = `admit ${mac} at ${this.#name}`;
+    if (isGroupMac(mac)) throw new KernelError(what, 'EINVAL', 'it is a group address');
+    const entry = await this.#rtnetlink.fdbEntry(this.index, mac);
+    if (entry?.kind === 'permanent') {
+      throw new KernelError(
+        what,
+        'EADDRINUSE',
+        "it is one of the bridge's own addresses; give the guest another one",
+      );
     }
-    return results;
+    return entry?.kind === 'static' && entry.port === this.index ? 'keep' : entry;
   }
 
-  async #revokeAll(macs: MacAddress[]): Promise<Map<MacAddress, KernelError | string[]>> {
-    const results = new Map<MacAddress, KernelError | string[]>(macs.map((mac) => [mac, []]));
-    const ours = macs.filter((mac) => this.#journal?.fdb.includes(mac));
-    if (ours.length === 0 || !(await this.#readIfThere('revoke addresses at'))) return results;
-    await each(ours, results, async (mac) => {
-      await this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac));
+  readonly #revokeAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, string[]>> => {
+    const link = await this.#readIfThere('revoke addresses at');
+    const ours = link ? this.#journal!.fdb : [];
+    const outcomes = await forEach(macs, async (mac): Promise<string[]> => {
+      if (ours.includes(mac)) await this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac));
       return [];
     });
-    if (this.#journal) {
-      const left = this.#journal.fdb.filter((mac) => !(results.has(mac) && Array.isArray(results.get(mac))));
-      await this.#write({ ...this.#journal, fdb: left });
-    }
-    return results;
-  }
+    const gone = macs.filter((mac) => outcomes.get(mac)!.status === 'fulfilled');
+    if (this.#journal) await this.#write({ ...this.#journal, fdb: without(this.#journal.fdb, gone) });
+    return outcomes;
+  };
 
   /** The port as it is now. A journal of another port or bridge is moot and forgotten. */
   async #read(what: string): Promise<PortLink> {
@@ -320,30 +300,6 @@ export class BridgePort {
   #empty(link: PortLink): BridgePortJournal {
     return { name: link.name, index: this.index, bridge: link.master, fdb: [] };
   }
-
-  #enqueue<T>(operation: () => Promise<T>): Promise<T> {
-    this.#open = undefined;
-    const done = this.#queue.then(operation);
-    this.#queue = done.catch(() => {});
-    return done;
-  }
-
-  async #batch(kind: Batch['kind'], mac: MacAddress): Promise<string[]> {
-    let batch = this.#open;
-    if (batch?.kind !== kind) {
-      const macs = new Set<MacAddress>();
-      const done = this.#enqueue(() => {
-        if (this.#open?.macs === macs) this.#open = undefined;
-        return kind === 'admit' ? this.#admitAll([...macs]) : this.#revokeAll([...macs]);
-      });
-      batch = { kind, macs, done };
-      this.#open = batch;
-    }
-    batch.macs.add(mac);
-    const result = (await batch.done).get(mac)!;
-    if (result instanceof KernelError) throw result;
-    return result;
-  }
 }
 
 function isPort(link: Link | undefined): link is PortLink {
@@ -359,19 +315,7 @@ function defined<T extends object>(values: T): { [K in keyof T]?: NonNullable<T[
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never;
 }
 
-/** One failure does not hold up the others; anything but a KernelError fails all. */
-async function each(
-  macs: MacAddress[],
-  results: Map<MacAddress, KernelError | string[]>,
-  act: (mac: MacAddress) => Promise<string[]>,
-): Promise<void> {
-  const one = async (mac: MacAddress) => {
-    try {
-      results.set(mac, await act(mac));
-    } catch (error) {
-      if (!(error instanceof KernelError)) throw error;
-      results.set(mac, error);
-    }
-  };
-  await Promise.all(macs.map(one));
+function without<T>(list: readonly T[], out: readonly T[]): T[] {
+  const gone = new Set(out);
+  return list.filter((item) => !gone.has(item));
 }
