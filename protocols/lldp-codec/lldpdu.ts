@@ -167,7 +167,7 @@ function optional(
   const length = value.remaining;
   const badLength = { reason: `TLV of type ${type} with ${length} octets`, counters: DISCARD_TLV_IN_ERROR };
   const octets = value.rest();
-  const text = () => new TextDecoder().decode(octets);
+  const text = () => new TextDecoder('utf-8', { ignoreBOM: true }).decode(octets);
   switch (type) {
     case PORT_DESCRIPTION:
     case SYSTEM_NAME:
@@ -250,7 +250,10 @@ function optionalTlvs(lldpdu: Lldpdu): Tlv[] {
       value: new OctetWriter().u24(oui).u8(subtype).octets(payload).finish(),
     });
   const text = (type: number, value: string | undefined) => {
-    if (value !== undefined) tlvs.push({ type, value: new TextEncoder().encode(value).subarray(0, 255) });
+    if (value === undefined) return;
+    // encodeInto writes whole characters only.
+    const room = new Uint8Array(255);
+    tlvs.push({ type, value: room.subarray(0, new TextEncoder().encodeInto(value, room).written) });
   };
   if (lldpdu.evb) own(0x0080c2, 0x0d, encodeEvbTlv(lldpdu.evb));
   if (lldpdu.evbDraft) own(0x001b3f, 0x00, encodeEvbDraftTlv(lldpdu.evbDraft));
