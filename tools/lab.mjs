@@ -214,7 +214,7 @@ async function runInside(flags) {
     ...(options.json ? ['--json'] : []),
     ...(options.keep ? ['--keep'] : []),
     ...(pcap === undefined ? [] : ['--pcap-fd', '4']),
-    ...(process.stdout.isTTY && !process.env.NO_COLOR && !options.json ? ['--colour'] : []),
+    ...(process.stdout.isTTY ? ['--terminal'] : []),
   ];
   // A kept lab outlives us, so it must not die with us; until it is kept its stdin is what ties it to us.
   const command = options.keep ? inside : ['setpriv', '--pdeathsig', 'KILL', ...inside];
@@ -274,9 +274,9 @@ async function main() {
   const { code, signal, kept } = await runInside(flags);
   interrupted.signal.throwIfAborted();
   if (kept !== undefined) {
-    const user = flags === asRoot ? '' : ' --preserve-credentials';
-    note(`left running. Enter it:  nsenter --all${user} -t ${kept}`);
-    note('End it:                  npm run lab -- --end');
+    const user = flags === asRoot ? '' : '--user --preserve-credentials ';
+    note(`left running; enter it:  nsenter -t ${kept} ${user}--net --mount --pid`);
+    note('end it:  npm run lab -- --end');
     return 0;
   }
   if (signal) throw new Complaint(`the lab was ended from outside (${signal})`);

@@ -4,9 +4,9 @@
  */
 
 import { setTimeout as pause } from 'node:timers/promises';
+import { ETHERTYPE_ECP, ETHERTYPE_LLDP } from '../../protocols/ethernet/index.ts';
 import { Host, profile } from './daemons.ts';
 import { type Display, type ReachRow, totals } from './display.ts';
-import { describe } from './frames.ts';
 import { watchPort } from './kernel-events.ts';
 import { build, type Guest, guestsOf, hairpinMode, LabError } from './namespaces.ts';
 import { GuestPrograms, now, type Reach, Wire } from './traffic.ts';
@@ -44,6 +44,10 @@ const deadline = 5000;
 
 const message = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+/** Frames of evbd, as opposed to those of the guests. */
+const isProtocol = (octets: Uint8Array): boolean =>
+  [ETHERTYPE_LLDP, ETHERTYPE_ECP].includes(((octets[12] ?? 0) << 8) | (octets[13] ?? 0));
+
 /** A promise that is settled from outside. */
 class Gate<T> {
   open!: (value: T) => void;
@@ -69,7 +73,6 @@ export class Demonstration {
   readonly #wire: Wire;
   readonly #programs: GuestPrograms;
   readonly #rows: ReachRow[] = [];
-  readonly #started = now();
   #firstFrame: number | undefined;
   #hairpinOn: number | undefined;
   /** The first frame of each side: its daemon is up. */
@@ -84,12 +87,11 @@ export class Demonstration {
     this.#wire = new Wire(
       pcap,
       ({ time, direction, octets }) => {
-        const summary = describe(octets);
-        if (summary === undefined) return;
+        if (!isProtocol(octets)) return;
         const from = direction === 'to switch' ? 'station' : 'switch';
         if (from === 'station') this.#firstFrame ??= time;
         this.#heard[from].open();
-        this.#display.frame(time - this.#started, direction, summary);
+        this.#display.frame(time, octets);
       },
       this.#broken.fail,
     );
@@ -155,7 +157,7 @@ export class Demonstration {
 
     await this.#step('every guest de-associated: no reach', async () => {
       await this.#deassociate(others);
-      reach.deassociated = await this.#reach('relay, none associated', {
+      reach.deassociated = await this.#reach('relay, all de-associated', {
         relay: true,
         admitted: [],
         reachable: [],
@@ -223,7 +225,7 @@ export class Demonstration {
     watchPort((text) => {
       const time = now();
       if (text === 'swp1 hairpin_mode 1') this.#hairpinOn ??= time;
-      this.#wire.note(time, () => this.#display.event(time - this.#started, text));
+      this.#wire.note(time, () => this.#display.event(time, text));
     });
   }
 
@@ -235,6 +237,7 @@ export class Demonstration {
     }
     await this.#evbctl(['wait', 'eth1', 'relay']);
     await this.#hairpinBecomes(true);
+    await this.#wire.settled();
   }
 
   /** The daemon is up when its first LLDPDU is on the wire. */

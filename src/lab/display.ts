@@ -1,10 +1,12 @@
 /**
- * How the lab looks in a terminal: at most 80 columns, plain ASCII, colours only where they were asked for. Everything
+ * How the lab looks in a terminal: at most 80 columns, colours only on a terminal. Everything
  * is written as it happens.
  */
 
-import type { Guest } from './namespaces.ts';
-import type { Direction, Reach } from './traffic.ts';
+import { Ladder, summarize, timeText } from '../cli/ladder.ts';
+import { type Colour, paint, type Terminal } from '../cli/terminal.ts';
+import { type Guest, stationMac, switchMac } from './namespaces.ts';
+import type { Reach } from './traffic.ts';
 
 export const columns = 80;
 
@@ -17,18 +19,20 @@ export interface ReachRow {
 
 export class Display {
   readonly #write: (text: string) => void;
-  readonly #colour: boolean;
+  readonly #terminal: Terminal;
+  readonly #ladder: Ladder;
   #steps = 0;
-  /** The ladder of this step has its heading. */
-  #ladder = false;
+  /** Time of the first frame or event. */
+  #zero: number | undefined;
 
-  constructor(write: (text: string) => void, colour: boolean) {
+  constructor(write: (text: string) => void, terminal: Terminal) {
     this.#write = write;
-    this.#colour = colour;
+    this.#terminal = terminal;
+    this.#ladder = new Ladder(terminal, { station: stationMac, bridge: switchMac });
   }
 
-  #paint(code: number, text: string): string {
-    return this.#colour ? `\u001b[${code}m${text}\u001b[0m` : text;
+  #paint(colour: Colour, text: string): string {
+    return paint(this.#terminal, colour, text);
   }
 
   #line(text = ''): void {
@@ -41,7 +45,7 @@ export class Display {
     const row = (left: string, right: string, wire = '|        |') =>
       this.#line(` |${left.padEnd(38)}${wire}${right.padEnd(26)}|`);
     this.#line(
-      this.#paint(1, `evbd lab: reflective relay (IEEE 802.1Qbg, VEPA) with ${guests.length} guests`),
+      this.#paint('bold', `evbd lab: reflective relay (IEEE 802.1Qbg, VEPA) with ${guests.length} guests`),
     );
     this.#line();
     this.#line('   namespace station                                 namespace switch');
@@ -63,12 +67,11 @@ export class Display {
 
   begin(title: string): void {
     this.#steps++;
-    this.#ladder = false;
-    this.#line(this.#paint(1, `${String(this.#steps).padStart(2)}  ${title}`));
+    this.#line(this.#paint('bold', `${String(this.#steps).padStart(2)}  ${title}`));
   }
 
   end(ok: boolean, ms: number): void {
-    const verdict = ok ? this.#paint(32, 'ok') : this.#paint(31, 'FAILED');
+    const verdict = ok ? this.#paint('green', 'ok') : this.#paint('red', 'FAILED');
     const time = `${ms.toFixed(0)} ms`;
     const width = columns - 4 - (ok ? 2 : 6) - 10;
     this.#line(`    ${' '.repeat(Math.max(0, width))}${verdict}${time.padStart(10)}`);
@@ -81,57 +84,47 @@ export class Display {
 
   /** A command as it is typed, with the namespace it runs in as the prompt. */
   command(line: string, namespace: string): void {
-    const [first, ...rest] = wrap(`${namespace}# ${line}`, columns - 6);
-    this.#line(`    ${this.#paint(36, first!)}`);
-    for (const more of rest) this.#line(`      ${this.#paint(36, more)}`);
+    const [first, ...rest] = wrap(`${namespace}# ${line}`, columns - 4);
+    this.#line(`    ${this.#paint('dim', first!)}`);
+    for (const more of rest) this.#line(`      ${this.#paint('dim', more)}`);
   }
 
   fact(text: string): void {
     for (const line of wrap(text, columns - 4)) this.#line(`    ${line}`);
   }
 
-  /** One rung of the ladder: a frame as it went over the wire. */
-  frame(ms: number, direction: Direction, summary: string): void {
-    this.#heading();
-    const room = columns - 12;
-    const text = summary.length > room - 6 ? `${summary.slice(0, room - 9)}...` : summary;
-    const shaft = '-'.repeat(room - text.length - 2);
-    const rung = direction === 'to switch' ? `${text} ${shaft}>` : `<${shaft} ${text}`;
-    this.#line(`${ms.toFixed(1).padStart(10)}  ${this.#paint(direction === 'to switch' ? 33 : 35, rung)}`);
+  /** A frame as it went over the wire. The first one is at time zero. */
+  frame(time: number, octets: Uint8Array): void {
+    const summary = summarize(octets);
+    this.#zero ??= time;
+    for (const line of this.#ladder.draw(summary, (time - this.#zero) / 1000)) this.#line(line);
   }
 
   /** Something that the switch's kernel did, in its place in the ladder. */
-  event(ms: number, text: string): void {
-    this.#heading();
-    this.#line(`${ms.toFixed(1).padStart(10)}  ${this.#paint(32, text.padStart(columns - 12))}`);
-  }
-
-  #heading(): void {
-    if (this.#ladder) return;
-    this.#ladder = true;
-    this.#line(`${'ms'.padStart(10)}  station${'switch'.padStart(columns - 19)}`);
+  event(time: number, text: string): void {
+    this.#zero ??= time;
+    const bar = this.#terminal.unicode ? '│' : '|';
+    const said = this.#paint('yellow', `* ${text}`.padStart(columns - 16));
+    this.#line(`${timeText((time - this.#zero) / 1000).padStart(10)} ${bar} ${said} ${bar}`);
   }
 
   table(rows: readonly ReachRow[]): void {
     this.#line();
-    this.#line(
-      this.#paint(1, '    guests                     hairpin   pairs that reach    frames from guests'),
-    );
-    this.#line(
-      this.#paint(1, '                                mode     each other             sent  reflected'),
-    );
+    const row = (when: string, mode: string, pairs: string, sent: string, back: string) =>
+      `    ${when.padEnd(28)}${mode.padStart(12)}${pairs.padStart(13)}${sent.padStart(11)}${back.padStart(12)}`;
+    this.#line(this.#paint('bold', row('', 'hairpin_mode', 'pairs that', 'frames', 'of these')));
+    this.#line(this.#paint('bold', row('guests', 'of swp1', 'reach', 'sent', 'reflected')));
     for (const { when, hairpin, reach } of rows) {
       const { sent, reflected } = totals(reach);
       const pairs = `${reach.answered.length} of ${reach.pairs}`;
-      const cells = `${when.padEnd(28)}${hairpin ? '   1' : '   0'}     ${pairs.padEnd(20)}`;
-      const line = `    ${cells}${String(sent).padStart(6)}  ${String(reflected).padStart(9)}`;
-      this.#line(reach.answered.length > 0 ? this.#paint(32, line) : line);
+      const line = row(when, String(Number(hairpin)), pairs, String(sent), String(reflected));
+      this.#line(reach.answered.length > 0 ? this.#paint('green', line) : line);
     }
     this.#line();
   }
 
   failure(message: string, details: readonly string[]): void {
-    for (const line of wrap(message, columns - 4)) this.#line(`    ${this.#paint(31, line)}`);
+    for (const line of wrap(message, columns - 4)) this.#line(`    ${this.#paint('red', line)}`);
     for (const line of details) this.#line(`    | ${line}`);
   }
 
@@ -139,7 +132,7 @@ export class Display {
     const held = steps.filter((step) => step.ok).length;
     const seconds = (steps.reduce((all, { ms }) => all + ms, 0) / 1000).toFixed(1);
     const text = `${held} of ${steps.length} steps hold, ${seconds} s`;
-    this.#line(this.#paint(ok ? 32 : 31, ok ? `ok: ${text}` : `FAILED: ${text}`));
+    this.#line(this.#paint(ok ? 'green' : 'red', ok ? `ok: ${text}` : `FAILED: ${text}`));
   }
 
   /** What there is to try in a lab that was left running. */

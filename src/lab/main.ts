@@ -5,8 +5,9 @@
 
 import fs from 'node:fs';
 import { parseArgs } from 'node:util';
+import { terminalOf } from '../cli/terminal.ts';
 import { Demonstration } from './demonstration.ts';
-import { Display } from './display.ts';
+import { columns, Display } from './display.ts';
 import { coverRun, folder, LabError } from './namespaces.ts';
 
 let kept = false;
@@ -21,14 +22,17 @@ const { values } = parseArgs({
     guests: { type: 'string', default: '2' },
     json: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
-    colour: { type: 'boolean', default: false },
+    terminal: { type: 'boolean', default: false },
     'pcap-fd': { type: 'string' },
   },
 });
 
-const display = new Display((text) => {
-  if (!values.json) process.stdout.write(text);
-}, values.colour);
+const display = new Display(
+  (text) => {
+    if (!values.json) process.stdout.write(text);
+  },
+  terminalOf({ isTTY: values.terminal, columns }, process.env),
+);
 
 /** Tells the outer half, which waits on this descriptor, that it may leave us alone. */
 function leaveRunning(): void {
