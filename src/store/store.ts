@@ -1,0 +1,146 @@
+import { ClassicLevel } from 'classic-level';
+import type { BridgePortJournal } from '../kernel/bridge-port.ts';
+
+/** A VSI command as JSON: octets in hex. */
+export interface StoredCommand {
+  request: 'preassociate' | 'reserve' | 'associate' | 'deassociate';
+  manager: string;
+  type: number;
+  typeVersion: number;
+  idFormat: number;
+  id: string;
+  filters: { mac?: string; vid: number; pcp?: number; group?: number }[];
+  hint: 'none' | 'from' | 'to';
+}
+
+/** What a user asked for on an uplink; `inForce` once the bridge has confirmed it. */
+export interface StoredVsi {
+  wanted: StoredCommand;
+  inForce?: StoredCommand;
+  owner: string;
+  profile: string;
+}
+
+/** The EVB peer as last heard: replayed by the next start while its TTL runs. */
+export interface StoredPeer {
+  /** Hex. */
+  lldpdu: string;
+  source: string;
+  /** Milliseconds since the epoch. */
+  expires: number;
+}
+
+/** One line for the user: which folder, why, and what mends it. */
+export class StoreError extends Error {}
+
+/**
+ * What must outlive the process, in a LevelDB: VSIs wanted on uplinks, VSIs in force at ports, changes of the kernel with their
+ * undo, and the peer of each link. Keys are KIND/LINK/REST. Methods reject with StoreError.
+ */
+export class Store {
+  readonly #level: ClassicLevel<string, unknown>;
+  readonly #folder: string;
+
+  private constructor(level: ClassicLevel<string, unknown>, folder: string) {
+    this.#level = level;
+    this.#folder = folder;
+  }
+
+  static async open(folder: string): Promise<Store> {
+    const level = new ClassicLevel<string, unknown>(folder, { valueEncoding: 'json' });
+    try {
+      await level.open();
+    } catch (error) {
+      throw new StoreError(`cannot open the state in ${folder}: ${openProblem(error)}`);
+    }
+    return new Store(level, folder);
+  }
+
+  async close(): Promise<void> {
+    await this.#level.close();
+  }
+
+  /** Synced: it is on the disk when this resolves. */
+  putVsi(link: string, key: string, vsi: StoredVsi): Promise<void> {
+    return this.#put(`vsi/${link}/${key}`, vsi, true);
+  }
+
+  deleteVsi(link: string, key: string): Promise<void> {
+    return this.#delete(`vsi/${link}/${key}`);
+  }
+
+  vsis(link: string): Promise<StoredVsi[]> {
+    return this.#values<StoredVsi>(`vsi/${link}/`);
+  }
+
+  putInForce(port: string, key: string, command: StoredCommand): Promise<void> {
+    return this.#put(`port-vsi/${port}/${key}`, command, true);
+  }
+
+  deleteInForce(port: string, key: string): Promise<void> {
+    return this.#delete(`port-vsi/${port}/${key}`);
+  }
+
+  inForce(port: string): Promise<StoredCommand[]> {
+    return this.#values<StoredCommand>(`port-vsi/${port}/`);
+  }
+
+  /** Synced before the kernel is changed; null when nothing is left to undo. */
+  putJournal(port: string, journal: BridgePortJournal | null): Promise<void> {
+    return journal === null ? this.#delete(`journal/${port}/`) : this.#put(`journal/${port}/`, journal, true);
+  }
+
+  journal(port: string): Promise<BridgePortJournal | undefined> {
+    return this.#get<BridgePortJournal>(`journal/${port}/`);
+  }
+
+  /** Links with something to undo in the kernel. */
+  async journals(): Promise<BridgePortJournal[]> {
+    return this.#values<BridgePortJournal>('journal/');
+  }
+
+  /** Not synced: an older peer, or none, only costs the next start a second of negotiation. */
+  putPeer(link: string, peer: StoredPeer | undefined): Promise<void> {
+    return peer === undefined ? this.#delete(`peer/${link}/`) : this.#put(`peer/${link}/`, peer, false);
+  }
+
+  peer(link: string): Promise<StoredPeer | undefined> {
+    return this.#get<StoredPeer>(`peer/${link}/`);
+  }
+
+  #put(key: string, value: unknown, sync: boolean): Promise<void> {
+    return this.#guard(this.#level.put(key, value, { sync }));
+  }
+
+  #delete(key: string): Promise<void> {
+    return this.#guard(this.#level.del(key, { sync: true }));
+  }
+
+  async #get<T>(key: string): Promise<T | undefined> {
+    return (await this.#guard(this.#level.get(key))) as T | undefined;
+  }
+
+  async #values<T>(prefix: string): Promise<T[]> {
+    return (await this.#guard(this.#level.values({ gte: prefix, lt: `${prefix}\uffff` }).all())) as T[];
+  }
+
+  async #guard<T>(operation: Promise<T>): Promise<T> {
+    try {
+      return await operation;
+    } catch (error) {
+      throw new StoreError(`the state in ${this.#folder} cannot be read or written: ${causeOf(error)}`);
+    }
+  }
+}
+
+function causeOf(error: unknown): string {
+  const { message, cause } = error as { message: string; cause?: { message?: string } };
+  return (cause?.message ?? message).split('\n')[0]!;
+}
+
+function openProblem(error: unknown): string {
+  const cause = causeOf(error);
+  if (/lock/i.test(cause) && !/permission/i.test(cause))
+    return 'another evbd uses it (give each its own --state-dir)';
+  return cause;
+}
