@@ -241,9 +241,9 @@ export class BridgePort {
 
   readonly #revokeAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, string[]>> => {
     const link = await this.#readIfThere('revoke addresses at');
-    const ours = link ? this.#journal!.fdb : [];
+    const ours = new Set(link && this.#journal?.fdb);
     const outcomes = await forEach(macs, async (mac): Promise<string[]> => {
-      if (ours.includes(mac)) await this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac));
+      if (ours.has(mac)) await this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac));
       return [];
     });
     const gone = macs.filter((mac) => outcomes.get(mac)!.status === 'fulfilled');

@@ -41,6 +41,7 @@ export interface LinkWatchEvents {
 /**
  * The links of this process's network namespace, kept up to date by the kernel's events: nothing polls.
  * Two changes in quick succession are two events, except while the table is read anew: then only the outcome is told.
+ * It keeps the process alive until `close()`.
  */
 export class LinkWatch extends EventEmitter<LinkWatchEvents> {
   readonly #rtnetlink: Rtnetlink;
