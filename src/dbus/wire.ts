@@ -357,7 +357,8 @@ class Reader {
     const end = this.buffer.pos + length;
     if (end > this.end) throw new WireError('an array runs past the end of its message');
     if (element.type === 'y') {
-      const octets = this.buffer.buffer.subarray(this.buffer.pos, end);
+      // A copy: a view would keep the whole message alive.
+      const octets = Uint8Array.from(this.buffer.buffer.subarray(this.buffer.pos, end));
       this.buffer.pos = end;
       return octets;
     }

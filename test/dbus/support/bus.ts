@@ -2,7 +2,7 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -17,9 +17,11 @@ export interface TestBus {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** `policy`: further elements of dbus-daemon's configuration, besides one that lets everybody do everything. */
+/** `policy`: elements of dbus-daemon's configuration, in place of one that lets everybody do everything. */
 export async function startBus(policy?: string): Promise<TestBus> {
   const directory = await mkdtemp(join(tmpdir(), 'evbd-dbus-'));
+  // Other users of the machine are callers too.
+  await chmod(directory, 0o755);
   const address = `unix:path=${directory}/bus`;
   const configuration = join(directory, 'bus.conf');
   const open = `<policy context="default">
@@ -42,7 +44,11 @@ export async function startBus(policy?: string): Promise<TestBus> {
     stop: () => stop(),
     async start() {
       const child = spawn('dbus-daemon', ['--nofork', '--print-address', `--config-file=${configuration}`], {
-        stdio: ['ignore', 'pipe', 'inherit'],
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      let complaint = '';
+      child.stderr.on('data', (data) => {
+        complaint += data;
       });
       const gone = once(child, 'exit');
       stop = async () => {
@@ -52,7 +58,7 @@ export async function startBus(policy?: string): Promise<TestBus> {
       const lines = createInterface(child.stdout);
       await Promise.race([
         once(lines, 'line'),
-        gone.then(() => Promise.reject(new Error('dbus-daemon ended'))),
+        gone.then(() => Promise.reject(new Error(`dbus-daemon ended: ${complaint}`))),
       ]);
     },
     async [Symbol.asyncDispose]() {
@@ -62,6 +68,20 @@ export async function startBus(policy?: string): Promise<TestBus> {
   };
   await bus.start();
   return bus;
+}
+
+/** Runs the synchronous part of `open` as this user and group; a connection keeps the credentials it was made with. */
+export function asUser<T>(uid: number, groups: readonly number[], open: () => T): T {
+  process.setgroups?.([...groups]);
+  process.setegid?.(uid);
+  process.seteuid?.(uid);
+  try {
+    return open();
+  } finally {
+    process.seteuid?.(0);
+    process.setegid?.(0);
+    process.setgroups?.([0]);
+  }
 }
 
 export interface Output {

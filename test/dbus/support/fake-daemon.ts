@@ -153,7 +153,7 @@ export function vsi(
     id,
     link: linkName,
     state,
-    manager: '0'.repeat(31) + '1',
+    manager: `${'0'.repeat(31)}1`,
     type: request.type ?? 0x123456,
     typeVersion: request.typeVersion ?? 1,
     profile: request.profile ?? '',
