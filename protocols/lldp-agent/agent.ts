@@ -109,18 +109,15 @@ export class LldpAgent {
     this.#nextTick = enabled ? now + SECOND : Number.POSITIVE_INFINITY;
     if (enabled) return this.#run();
     this.#initializeTx();
-    this.rxState = 'LLDP_WAIT_PORT_OPERATIONAL';
-    return this.#deleteAll('link down');
+    this.#run();
+    return this.#initializeRx('link down');
   }
 
   /** A status without transmission sends a shutdown LLDPDU first. */
   setAdminStatus(adminStatus: AdminStatus): LldpEffect[] {
     this.#adminStatus = adminStatus;
     const effects = this.#run();
-    if (!receives(adminStatus)) {
-      this.rxState = 'RX_LLDP_INITIALIZE';
-      effects.push(...this.#deleteAll('LLDP reception is off'));
-    }
+    if (!receives(adminStatus)) effects.push(...this.#initializeRx('LLDP reception is off'));
     return effects;
   }
 
@@ -152,16 +149,21 @@ export class LldpAgent {
     }
     return lldpdu.ttl === 0
       ? this.#delete(msap(lldpdu), 'shutdown LLDPDU')
-      : this.#update(lldpdu, octets, now);
+      : this.#update(lldpdu, octets, now + lldpdu.ttl * SECOND);
   }
 
   /** Takes up a neighbour that an earlier run of the daemon knew and whose TTL still runs. */
   resume(octets: Uint8Array, expires: number, now: number): LldpEffect[] {
-    if (expires <= now) return [];
-    const effects = this.receive(octets, now);
-    for (const neighbour of this.neighbours.values())
-      neighbour.expires = Math.min(neighbour.expires, expires);
-    return effects;
+    if (expires <= now || this.rxState !== 'RX_WAIT_FOR_FRAME') return [];
+    try {
+      const { lldpdu } = decodeLldpdu(octets);
+      // What has been heard since is newer.
+      if (lldpdu.ttl === 0 || this.neighbours.has(msap(lldpdu))) return [];
+      return this.#update(lldpdu, octets, Math.min(expires, now + lldpdu.ttl * SECOND));
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      return [];
+    }
   }
 
   advance(now: number): LldpEffect[] {
@@ -172,8 +174,13 @@ export class LldpAgent {
       effects.push(...this.#delete(neighbour.msap, 'its TTL ran out'));
     }
     if (now >= this.#tooManyNeighborsUntil) this.#tooManyNeighborsUntil = Number.NEGATIVE_INFINITY;
-    // After a long sleep the ticks that were missed would send nothing new: credit is full, one transmission is due.
-    if (now - this.#nextTick > 60 * SECOND) this.#nextTick = now - 60 * SECOND;
+    // Of a long sleep the last minute is made up for: credit is full by then. The transmission that is due meanwhile is due now.
+    const overslept = Math.floor((now - this.#nextTick) / SECOND) - 60;
+    if (overslept > 0) {
+      this.#nextTick += overslept * SECOND;
+      this.#txTTR = Math.max(0, this.#txTTR - overslept);
+      this.#txShutdownWhile = 0;
+    }
     while (now >= this.#nextTick) {
       this.#nextTick += SECOND;
       if (this.#txTTR > 0) this.#txTTR--;
@@ -199,9 +206,8 @@ export class LldpAgent {
 
   #run(): LldpEffect[] {
     const effects: LldpEffect[] = [];
-    if (this.#portEnabled && this.rxState !== 'RX_WAIT_FOR_FRAME' && receives(this.#adminStatus)) {
-      this.rxState = 'RX_WAIT_FOR_FRAME';
-    }
+    if (!this.#portEnabled) this.rxState = 'LLDP_WAIT_PORT_OPERATIONAL';
+    else this.rxState = receives(this.#adminStatus) ? 'RX_WAIT_FOR_FRAME' : 'RX_LLDP_INITIALIZE';
     for (let moved = true; moved; ) {
       moved = this.#stepTimer() || this.#stepTransmit(effects);
     }
@@ -294,10 +300,9 @@ export class LldpAgent {
     this.txTimerState = 'TX_TIMER_INITIALIZE';
   }
 
-  #update(lldpdu: Lldpdu, octets: Uint8Array, now: number): LldpEffect[] {
+  #update(lldpdu: Lldpdu, octets: Uint8Array, expires: number): LldpEffect[] {
     const key = msap(lldpdu);
     const known = this.neighbours.get(key);
-    const expires = now + lldpdu.ttl * SECOND;
     if (known === undefined && this.neighbours.size >= NEIGHBOURS_MAX) {
       this.counters.statsFramesDiscardedTotal++;
       this.#tooManyNeighborsUntil = Math.max(this.#tooManyNeighborsUntil, expires);
@@ -307,7 +312,7 @@ export class LldpAgent {
     this.neighbours.set(key, neighbour);
     const effects: LldpEffect[] = [];
     if (known === undefined) {
-      this.#newNeighbor = true;
+      if (!this.tooManyNeighbors) this.#newNeighbor = true;
       effects.push({ kind: 'neighbour', event: 'new', neighbour });
     } else {
       const same =
@@ -324,7 +329,9 @@ export class LldpAgent {
     return [{ kind: 'neighbourGone', neighbour, reason }];
   }
 
-  #deleteAll(reason: string): LldpEffect[] {
+  /** rxInitializeLLDP */
+  #initializeRx(reason: string): LldpEffect[] {
+    this.#tooManyNeighborsUntil = Number.NEGATIVE_INFINITY;
     return [...this.neighbours.keys()].flatMap((key) => this.#delete(key, reason));
   }
 }
