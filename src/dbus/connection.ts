@@ -3,7 +3,7 @@
  * refused Hello) or wait forever (a bus that goes away), this one rejects what is pending and says that it closed.
  */
 
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { connect as connectSocket, type Socket } from 'node:net';
 
 import {
@@ -60,13 +60,16 @@ export interface ConnectionEvents {
   lost?(reason: BusError): void;
 }
 
+/** Octets that may wait for a bus that hangs, before it is given up. */
+const MAX_BACKLOG = 64 * 1024 * 1024;
+
 const BUS = {
   destination: 'org.freedesktop.DBus',
   path: '/org/freedesktop/DBus',
   interface: 'org.freedesktop.DBus',
 };
 
-export function systemBusAddress(): string {
+function systemBusAddress(): string {
   return process.env['DBUS_SYSTEM_BUS_ADDRESS'] || 'unix:path=/run/dbus/system_bus_socket';
 }
 
@@ -84,6 +87,22 @@ export function busAddress(bus: Bus): string {
 }
 
 type Endpoint = { path: string } | { host: string; port: number };
+
+/** Whether this is the machine's own bus, however it is spelled. */
+export function isSystemBus(bus: Bus): boolean {
+  if (bus === 'system') return true;
+  const sockets = (address: string) =>
+    endpoints(address).map((endpoint) => {
+      if (!('path' in endpoint)) return `${endpoint.host}:${endpoint.port}`;
+      try {
+        return realpathSync(endpoint.path);
+      } catch {
+        return endpoint.path;
+      }
+    });
+  const system = sockets(systemBusAddress());
+  return sockets(busAddress(bus)).some((socket) => system.includes(socket));
+}
 
 /** The endpoints of an address list, in order. Throws BusError. */
 function endpoints(address: string): Endpoint[] {
@@ -223,6 +242,21 @@ export class Connection {
     return this.socket.writableLength;
   }
 
+  /** Resolves when the bus has taken what was sent, or the connection is gone. */
+  drained(): Promise<void> {
+    const { socket } = this;
+    if (!socket.writableNeedDrain || socket.destroyed) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = () => {
+        socket.off('drain', done);
+        socket.off('close', done);
+        resolve();
+      };
+      socket.on('drain', done);
+      socket.on('close', done);
+    });
+  }
+
   /**
    * The reply's body. `timeout` in milliseconds. Rejects with CallError (an error reply), DeadlineError, BusError (the
    * connection is gone) or WireError (the arguments do not fit).
@@ -248,7 +282,12 @@ export class Connection {
     if (this.ended !== null) throw this.ended;
     if (this.closing) throw new BusError(`bus ${this.address}: the connection was closed`);
     const serial = this.nextSerial();
-    this.socket.write(encodeMessage({ ...message, serial }));
+    const octets = encodeMessage({ ...message, serial });
+    if (this.backlog > MAX_BACKLOG) {
+      this.end('it takes no messages any more');
+      throw this.ended ?? new BusError(`bus ${this.address}: it takes no messages any more`);
+    }
+    this.socket.write(octets);
     return serial;
   }
 

@@ -11,6 +11,7 @@ import {
   type Encoded,
   type Envelope,
   ERROR,
+  encodeEntry,
   encodeProperty,
   METHOD_RETURN,
   NO_REPLY_EXPECTED,
@@ -81,6 +82,8 @@ interface PropertyState {
 interface Exported {
   path: string;
   interfaces: Map<string, { table: Interface; properties: Map<string, PropertyState> }>;
+  /** As an entry of a{oa{sa{sv}}}; null when something of it must be read again. */
+  entry: Encoded | null;
   /** When the properties that change often may be announced again. */
   oftenDue: number;
 }
@@ -110,6 +113,7 @@ export class ObjectServer {
   private connection: Connection | null = null;
   private readonly dirty = new Set<Exported>();
   private readonly oftenDirty = new Set<Exported>();
+  private lastTurn: Promise<void> = Promise.resolve();
   private flushing: NodeJS.Immediate | null = null;
   private oftenTimer: unknown = null;
 
@@ -129,7 +133,7 @@ export class ObjectServer {
   /** Exports an object, or replaces the one at this path. */
   add(path: string, interfaces: readonly Interface[]): void {
     if (this.objects.has(path)) this.remove(path);
-    const exported: Exported = { path, interfaces: new Map(), oftenDue: 0 };
+    const exported: Exported = { path, interfaces: new Map(), entry: null, oftenDue: 0 };
     for (const table of interfaces) {
       const properties = new Map<string, PropertyState>();
       for (const [name, property] of Object.entries(table.properties ?? {})) {
@@ -179,6 +183,7 @@ export class ObjectServer {
     const exported = this.objects.get(path);
     if (exported === undefined) return;
     this.dirty.add(exported);
+    exported.entry = null;
     for (const { properties } of exported.interfaces.values()) {
       for (const state of properties.values()) {
         if (state.property.changes !== 'never') state.encoded = null;
@@ -326,27 +331,27 @@ export class ObjectServer {
     ];
   }
 
-  private callStandard(
+  private async callStandard(
     name: string,
     member: string,
     args: Value[],
     path: string,
     node: Node | null,
     exported: Exported | null,
-  ): Value[] | Promise<Value[]> {
+  ): Promise<Value[]> {
     switch (`${name}.${member}`) {
       case `${PEER}.Ping`:
         return [];
       case `${PEER}.GetMachineId`:
         return machineId();
       case `${INTROSPECTABLE}.Introspect`:
+        await this.turn();
         return [this.introspect(path, node!)];
-      case `${OBJECT_MANAGER}.GetManagedObjects`:
-        return [
-          [...this.objects.values()]
-            .filter((object) => object.path !== this.root)
-            .map((object) => [object.path, this.readObject(object)]),
-        ];
+      case `${OBJECT_MANAGER}.GetManagedObjects`: {
+        await this.turn();
+        const objects = [...this.objects.values()].filter((object) => object.path !== this.root);
+        return [objects.map((object) => this.readEntry(object))];
+      }
       case `${PROPERTIES}.GetAll`:
         return [this.getAll(exported!, args[0] as string)];
       default:
@@ -382,6 +387,27 @@ export class ObjectServer {
     if (found !== undefined) return [found];
     if (this.standard.has(name) && this.isStandardAt(name, exported.path, exported)) return [];
     throw unknown('Interface', `${exported.path} has no interface ${name}`);
+  }
+
+  /**
+   * Resolves in a turn of the event loop of its own, when the bus has taken what was sent before: answers that grow with
+   * the number of objects must not hold up the daemon however many are asked for.
+   */
+  private turn(): Promise<void> {
+    this.lastTurn = this.lastTurn.then(async () => {
+      await this.connection?.drained();
+      await new Promise((resolve) => setImmediate(resolve));
+    });
+    return this.lastTurn;
+  }
+
+  private readEntry(exported: Exported): Encoded {
+    if (exported.entry !== null) return exported.entry;
+    const entry = encodeEntry('{oa{sa{sv}}}', exported.path, this.readObject(exported));
+    const states = [...exported.interfaces.values()].flatMap(({ properties }) => [...properties.values()]);
+    const lasts = states.every(({ property, encoded }) => property.changes !== 'often' && encoded !== null);
+    if (lasts) exported.entry = entry;
+    return entry;
   }
 
   /** As a{sa{sv}}. */

@@ -3,7 +3,7 @@
 import type { Daemon, DaemonEvents, LinkStatus, VsiStatus } from '../runtime/model.ts';
 import { EvbError } from '../runtime/model.ts';
 import { Access } from './access.ts';
-import { type Bus, BusError, busAddress, CallError, Connection, systemBusAddress } from './connection.ts';
+import { type Bus, BusError, busAddress, CallError, Connection, isSystemBus } from './connection.ts';
 import { BUS_NAME, ERROR_PREFIX, LINK, linkPath, MANAGER, ROOT, VSI, vsiPath } from './names.ts';
 import {
   type Interface,
@@ -65,6 +65,8 @@ class BusService implements Service {
   private readonly vsis = new Map<string, VsiStatus>();
   /** The links that each unique name watches. */
   private readonly watchers = new Map<string, Set<string>>();
+  /** Frames left out since the bus fell behind. */
+  private dropped = 0;
   /** `daemon.links()` of this turn of the event loop, for properties that are read afresh. */
   private fresh: Map<string, LinkStatus> | null = null;
   private readonly listeners: DaemonEvents;
@@ -75,8 +77,7 @@ class BusService implements Service {
     this.log = options.log;
     this.timers = options.timers ?? processTimers;
     const { isAllowed } = options;
-    const isSystem = this.bus === 'system' || this.bus === systemBusAddress();
-    this.access = isSystem && isAllowed === undefined ? new Access() : null;
+    this.access = isAllowed === undefined && isSystemBus(this.bus) ? new Access() : null;
     this.server = new ObjectServer({
       root: ROOT,
       log: this.log,
@@ -458,7 +459,14 @@ class BusService implements Service {
   private frame(link: string, time: number, sent: boolean, octets: Uint8Array): void {
     for (const [sender, links] of this.watchers) {
       if (!links.has(link)) continue;
-      if (this.connection === null || this.connection.backlog > MAX_FRAME_BACKLOG) return;
+      if (this.connection === null) return;
+      if (this.connection.backlog > MAX_FRAME_BACKLOG) {
+        if (this.dropped++ === 0)
+          this.log.warn('D-Bus: the bus does not keep up; frames for watchers are left out');
+        continue;
+      }
+      if (this.dropped > 0) this.log.info(`D-Bus: ${this.dropped} frames for watchers were left out`);
+      this.dropped = 0;
       this.server.emit(ROOT, MANAGER, 'Frame', [link, time, sent, octets], sender);
     }
   }

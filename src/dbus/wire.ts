@@ -121,6 +121,11 @@ class Writer {
     return this.buffer.subarray(0, this.length);
   }
 
+  /** For what is kept: without the room that was left to grow. */
+  encoded(): Encoded {
+    return new Encoded(Uint8Array.from(this.octets()));
+  }
+
   /** Room for `count` octets; gives their place. */
   private claim(count: number): number {
     const at = this.length;
@@ -272,7 +277,14 @@ export function encodeProperty(key: string, signature: string, value: Value): En
   const writer = new Writer();
   writer.write({ type: 's', child: [] }, key);
   writer.write({ type: 'v', child: [] }, new Variant(signature, value));
-  return new Encoded(writer.octets());
+  return writer.encoded();
+}
+
+/** One dictionary entry of signature `{…}`. Throws WireError. */
+export function encodeEntry(signature: string, key: string, value: Value): Encoded {
+  const writer = new Writer();
+  writer.write(parseSignature(signature)[0]!, [key, value]);
+  return writer.encoded();
 }
 
 const FIELDS: readonly (readonly [code: number, name: keyof Message, type: string])[] = [

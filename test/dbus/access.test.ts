@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 
 import { isMember } from '../../src/dbus/access.ts';
 import { connect, Denied } from '../../src/dbus/client.ts';
@@ -8,6 +8,9 @@ import { startService } from '../../src/dbus/service.ts';
 import { needs } from '../support/needs.ts';
 import { asUser, startBus } from './support/bus.ts';
 import { FakeDaemon, TestLog, vsi } from './support/fake-daemon.ts';
+
+// On a busy machine a bus takes its time; nothing here waits for a clock.
+vi.setConfig({ testTimeout: 60_000 });
 
 const NOBODY = 65534;
 

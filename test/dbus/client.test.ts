@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { type Client, connect, Timeout, Unreachable } from '../../src/dbus/client.ts';
 import { CallError } from '../../src/dbus/connection.ts';
@@ -10,6 +10,9 @@ import { EvbError, type VsiRequest } from '../../src/runtime/model.ts';
 import { needs } from '../support/needs.ts';
 import { startBus, type TestBus } from './support/bus.ts';
 import { FakeDaemon, link, TestLog, vsi } from './support/fake-daemon.ts';
+
+// On a busy machine a bus takes its time; nothing here waits for a clock.
+vi.setConfig({ testTimeout: 60_000 });
 
 test('a request survives its dictionary', () => {
   const requests: VsiRequest[] = [
