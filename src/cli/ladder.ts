@@ -1,5 +1,5 @@
 import { type FrameDocument, type FrameSummary, summarize } from './summary.ts';
-import { type Colour, paint, printable, type Terminal } from './terminal.ts';
+import { type Colour, paint, printable, type Terminal, wrap } from './terminal.ts';
 
 export { type FrameDocument, type FrameSummary, summarize };
 
@@ -111,26 +111,12 @@ export class Ladder {
   #beneath(text: string, colour: Colour | undefined): string[] {
     const { bar } = this.#strokes;
     const width = this.#terminal.columns - TIME - 2;
-    return wrap(printable(this.#terminal, text), width - 5).map((label) => {
+    return wrap(printable(this.#terminal, text), width - 7).map((line, i) => {
+      const label = (i === 0 ? line : `  ${line}`).slice(0, width - 5);
       const blank = ' '.repeat(Math.max(0, width - 4 - label.length));
       return `${' '.repeat(TIME)}${bar}    ${paint(this.#terminal, colour, label)}${blank}${bar}`;
     });
   }
-}
-
-/** Lines of at most `width` columns, broken at blanks; all but the first are indented. */
-export function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line.trim() !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = `  ${word}`;
-    } else {
-      line = line === '' ? word : `${line} ${word}`;
-    }
-  }
-  return [...lines, line].map((each) => each.slice(0, width));
 }
 
 /** Milliseconds in the first second, seconds after. */

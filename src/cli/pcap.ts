@@ -36,28 +36,33 @@ interface FileHeader {
  */
 export async function* readPcap(file: AsyncIterable<Uint8Array>): AsyncGenerator<CapturedFrame> {
   const source = new Source(file);
-  const header = fileHeader(await source.take(FILE_HEADER));
-  for (let number = 1; ; number++) {
-    const offset = source.offset;
-    const record = await source.take(RECORD_HEADER);
-    if (record.length === 0) return;
-    if (record.length < RECORD_HEADER) throw cutShort(number, offset);
-    const u32 = (at: number) => new DataView(record.buffer, record.byteOffset).getUint32(at, header.little);
-    const length = u32(8);
-    if (length > RECORD_MAX) {
-      throw new PcapError(
-        `frame ${number} (at octet ${offset}) claims ${length} octets: the file is damaged from there on`,
-      );
+  try {
+    const header = fileHeader(await source.take(FILE_HEADER));
+    for (let number = 1; ; number++) {
+      const offset = source.offset;
+      const record = await source.take(RECORD_HEADER);
+      if (record.length === 0) return;
+      if (record.length < RECORD_HEADER) throw cutShort(number, offset);
+      const view = new DataView(record.buffer, record.byteOffset);
+      const u32 = (at: number) => view.getUint32(at, header.little);
+      const length = u32(8);
+      if (length > RECORD_MAX) {
+        throw new PcapError(
+          `frame ${number} (at octet ${offset}) claims ${length} octets: the file is damaged from there on`,
+        );
+      }
+      const octets = await source.take(length);
+      if (octets.length < length) throw cutShort(number, offset);
+      const cut = u32(12) > length;
+      yield {
+        seconds: u32(0),
+        nanoseconds: u32(4) * (header.nanoseconds ? 1 : 1000),
+        octets: cut ? octets : octets.subarray(0, Math.max(0, length - header.fcs)),
+        cut,
+      };
     }
-    const octets = await source.take(length);
-    if (octets.length < length) throw cutShort(number, offset);
-    const cut = u32(12) > length;
-    yield {
-      seconds: u32(0),
-      nanoseconds: u32(4) * (header.nanoseconds ? 1 : 1000),
-      octets: cut ? octets : octets.subarray(0, Math.max(0, length - header.fcs)),
-      cut,
-    };
+  } finally {
+    await source.close();
   }
 }
 
@@ -100,6 +105,10 @@ class Source {
 
   constructor(file: AsyncIterable<Uint8Array>) {
     this.#pieces = file[Symbol.asyncIterator]();
+  }
+
+  async close(): Promise<void> {
+    await this.#pieces.return?.();
   }
 
   /** `length` octets, fewer only at the end of the file. What is taken stays valid. */

@@ -1,0 +1,192 @@
+/** Links and VSIs as text for people. */
+
+import type { Filter, LinkStatus, RelayState, VsiState, VsiStatus } from '../runtime/model.ts';
+import { type Colour, paint, printable, type Terminal, wrap } from './terminal.ts';
+
+/** Columns of the field names that stand in front of a link's and a VSI's values. */
+const FIELD = 11;
+
+export function statusText(
+  links: readonly LinkStatus[],
+  vsis: readonly VsiStatus[],
+  terminal: Terminal,
+): string {
+  if (links.length === 0) return 'evbd has no links: name uplinks or ports in its configuration\n';
+  return links.map((link) => linkText(link, vsis, terminal)).join('\n');
+}
+
+function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Terminal): string {
+  const { name, role, mac, protocol, relay, relayReason, peer, timers, counters } = link;
+  const [colour, meaning] = RELAY[role][relay];
+  const page = new Page(terminal);
+  page.line('bold', `${name}  ${role} ${mac === '' ? '(no such interface yet)' : mac}`);
+  page.field('relay', relayReason === '' ? relay : `${relay}: ${relayReason}`, colour);
+  page.field('', meaning);
+  const peers = pairs(peer);
+  page.field('peer', peers.length > 0 ? peers.join(', ') : 'none heard');
+  page.field('protocol', PROTOCOL[protocol] ?? protocol);
+  page.field('VSIs', census(vsis.filter((vsi) => vsi.link === name)));
+  const times = Object.entries(timers).map(([timer, seconds]) => `${timer} ${secondsText(seconds)}`);
+  if (times.length > 0) page.field('timers', times.join(', '));
+  const counts = Object.entries(counters).filter(([, count]) => count > 0);
+  page.field('counters', counts.map(([counter, count]) => `${counter} ${count}`).join(', ') || 'all zero');
+  return page.text();
+}
+
+const PROTOCOL: Record<string, string> = {
+  none: 'none yet: no EVB heard from the other side',
+  ratified: 'ratified (802.1Q-2014, EVB and VDP)',
+  draft: 'draft 0.2 (as before 802.1Qbg was ratified)',
+};
+
+/** What the state means to the guests. */
+const RELAY: Record<LinkStatus['role'], Record<RelayState, [Colour, string]>> = {
+  station: {
+    active: ['green', 'VEPA guests here reach each other through the bridge'],
+    assumed: ['yellow', 'nothing was negotiated; whether guests reach each other is up to the bridge'],
+    requested: ['yellow', 'the bridge has not turned it on yet: VEPA guests here do not reach each other'],
+    refused: ['red', 'VEPA guests here do not reach each other; the rest of the network they do'],
+    'no-peer': ['red', 'nobody to ask: VEPA guests here do not reach each other'],
+    off: ['dim', 'VEPA guests here do not reach each other'],
+  },
+  bridge: {
+    active: ['green', "frames between the station's guests are reflected"],
+    assumed: ['yellow', "frames between the station's guests are reflected, whatever is negotiated"],
+    requested: ['yellow', "frames between the station's guests are not reflected yet"],
+    refused: ['red', "frames between the station's guests are not reflected"],
+    'no-peer': ['dim', 'nobody asks for it'],
+    off: ['dim', "frames between the station's guests are not reflected"],
+  },
+};
+
+function census(vsis: readonly VsiStatus[]): string {
+  const states = new Map<VsiState, number>();
+  for (const { state } of vsis) states.set(state, (states.get(state) ?? 0) + 1);
+  return [...states].map(([state, count]) => `${count} ${state}`).join(', ') || 'none';
+}
+
+export function secondsText(seconds: number): string {
+  if (seconds < 0.001) return `${Number((seconds * 1e6).toFixed(0))} µs`;
+  return seconds < 1 ? `${Number((seconds * 1000).toFixed(2))} ms` : `${Number(seconds.toFixed(3))} s`;
+}
+
+function pairs(record: Readonly<Record<string, string | number | boolean>>): string[] {
+  return Object.entries(record).map(([key, value]) =>
+    typeof value === 'boolean' ? `${value ? '' : 'no '}${key}` : `${key} ${value}`,
+  );
+}
+
+const STATE_COLOUR: Record<VsiState, Colour> = {
+  deassociated: 'dim',
+  preassociating: 'yellow',
+  preassociated: 'green',
+  reserved: 'green',
+  associating: 'yellow',
+  associated: 'green',
+  deassociating: 'yellow',
+  failed: 'red',
+};
+
+/** States that need no explanation in a table. */
+const SETTLED = new Set<VsiState>(['associated', 'preassociated', 'reserved']);
+
+export function vsiTable(vsis: readonly VsiStatus[], terminal: Terminal): string {
+  if (vsis.length === 0) return 'no VSIs\n';
+  const rows = vsis.map((vsi) => [vsi.state, vsi.link, filtersText(vsi.filters), vsi.id]);
+  const heads = ['STATE', 'LINK', 'MAC/VID', 'VSI'];
+  const widths = heads.map((head, i) => Math.max(head.length, ...rows.map((row) => row[i]!.length)));
+  const row = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => cell.padEnd(widths[i]!))
+      .join('  ')
+      .trimEnd();
+  const page = new Page(terminal);
+  page.line('bold', row(heads));
+  for (const [i, vsi] of vsis.entries()) {
+    page.line(STATE_COLOUR[vsi.state], row(rows[i]!));
+    if (!SETTLED.has(vsi.state) && vsi.reason !== '') page.indented(4, vsi.reason);
+  }
+  return page.text();
+}
+
+export function vsiText(vsi: VsiStatus, terminal: Terminal): string {
+  const page = new Page(terminal);
+  page.line('bold', `${vsi.id}  on ${vsi.link}`);
+  page.field('state', `${vsi.state} since ${timeOfDay(vsi.since)}`, STATE_COLOUR[vsi.state]);
+  if (vsi.reason !== '') page.field('reason', vsi.reason);
+  for (const [i, filter] of vsi.filters.entries()) page.field(i === 0 ? 'filters' : '', filterText(filter));
+  const profile = vsi.profile === '' ? '' : ` (profile ${vsi.profile})`;
+  page.field('type', `0x${vsi.type.toString(16).padStart(6, '0')} version ${vsi.typeVersion}${profile}`);
+  page.field('manager', vsi.manager);
+  page.field('owner', vsi.owner);
+  if (vsi.hint !== 'none') page.field('hint', `migrates ${vsi.hint} here`);
+  for (const [i, { time, state, reason }] of vsi.history.entries()) {
+    page.field(i === 0 ? 'history' : '', `${timeOfDay(time)}  ${state}`);
+    if (reason !== '') page.indented(FIELD + 6, reason);
+  }
+  return page.text();
+}
+
+/** One line for a VSI that has just got its answer. */
+export function vsiLine(vsi: Pick<VsiStatus, 'link' | 'state' | 'id' | 'filters'>): string {
+  return `${vsi.link}: ${vsi.state} ${filtersText(vsi.filters)} vsi ${vsi.id}`;
+}
+
+/** `[MAC/]VID[/GROUP][@PCP]`, as `--filter` takes it. */
+function filterText({ mac, vid, group, pcp }: Filter): string {
+  const head = mac === undefined ? '' : `${mac}/`;
+  return `${head}${vid}${group === undefined ? '' : `/${group}`}${pcp === undefined ? '' : `@${pcp}`}`;
+}
+
+function filtersText([first, ...more]: readonly Filter[]): string {
+  if (first === undefined) return '-';
+  return filterText(first) + (more.length > 0 ? ` +${more.length}` : '');
+}
+
+/** Local time of microseconds since the epoch: `2025-11-21 01:30:00.123`. */
+export function timeOfDay(microseconds: number): string {
+  const date = new Date(microseconds / 1000);
+  if (Number.isNaN(date.getTime())) return '-';
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  const time = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':');
+  return `${day} ${time}.${String(date.getMilliseconds()).padStart(3, '0')}`;
+}
+
+/** Lines of text no wider than the terminal, except for what must not be broken. */
+class Page {
+  readonly #terminal: Terminal;
+  readonly #lines: string[] = [];
+
+  constructor(terminal: Terminal) {
+    this.#terminal = terminal;
+  }
+
+  line(colour: Colour | undefined, text: string): void {
+    this.#lines.push(paint(this.#terminal, colour, printable(this.#terminal, text)));
+  }
+
+  field(name: string, value: string, colour?: Colour): void {
+    const [first = '', ...more] = this.#wrapped(value, FIELD + 2);
+    this.#lines.push(`  ${name.padEnd(FIELD)}${paint(this.#terminal, colour, first)}`);
+    for (const line of more) this.#lines.push(`  ${' '.repeat(FIELD)}${line}`);
+  }
+
+  indented(columns: number, text: string): void {
+    for (const line of this.#wrapped(text, columns)) this.#lines.push(`${' '.repeat(columns)}${line}`);
+  }
+
+  text(): string {
+    return this.#lines.map((line) => `${line.trimEnd()}\n`).join('');
+  }
+
+  /** Broken behind commas where there are any, so that the name and the value of a pair stay together. */
+  #wrapped(text: string, indent: number): string[] {
+    const width = this.#terminal.columns - indent;
+    const shown = printable(this.#terminal, this.#terminal.unicode ? text : text.replaceAll('µ', 'u'));
+    if (!shown.includes(', ')) return wrap(shown, width);
+    // A blank that must not break is, for as long as it takes, a character that no text has here.
+    const pairs = shown.replace(/(?<!,) /g, '\0');
+    return wrap(pairs, width).flatMap((line) => wrap(line.replaceAll('\0', ' '), width));
+  }
+}
