@@ -45,7 +45,8 @@ type PortLink = Link & { master: number; bridgePort: BridgePortState };
  * Methods reject with KernelError (EOPNOTSUPP: in no bridge, ENODEV: gone) or with what `onJournal` threw. What they
  * resolve with are warnings: one line each, usually none.
  *
- * On a VLAN-aware bridge an address is admitted in every VLAN of the port.
+ * On a VLAN-aware bridge an address is admitted in every VLAN of the port; a static entry that the administrator made
+ * there for single VLANs only is not told from ours and goes when the address is revoked.
  */
 export class BridgePort {
   readonly index: number;

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { inNetworkNamespace, needs } from '../support/needs.ts';
 
 const isRoot = process.getuid?.() === 0;
@@ -29,6 +29,7 @@ async function run(
 ) {
   const [program, ...args] = wrap([process.execPath, fixturePath(fixture), scenario]);
   const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  onTestFinished(() => void child.kill('SIGKILL'));
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (output += data));
   const status = await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
