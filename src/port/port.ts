@@ -100,6 +100,11 @@ export class Port {
     return { ...this.#transmitter.counters, ...this.#receiver.counters };
   }
 
+  /** Nothing waits and nothing is unacknowledged. */
+  get drained(): boolean {
+    return this.outbox.size === 0 && this.#transmitter.idle;
+  }
+
   setEcpTiming(timing: EcpTiming): void {
     this.#transmitter.timing = timing;
   }

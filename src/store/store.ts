@@ -30,6 +30,8 @@ export interface StoredPeer {
   expires: number;
 }
 
+type Operation = { type: 'put'; key: string; value: unknown } | { type: 'del'; key: string };
+
 /** One line for the user: which folder, why, and what mends it. */
 export class StoreError extends Error {}
 
@@ -40,6 +42,8 @@ export class StoreError extends Error {}
 export class Store {
   readonly #level: ClassicLevel<string, unknown>;
   readonly #folder: string;
+  #waiting: { operation: Operation; sync: boolean; resolve(): void; reject(error: Error): void }[] = [];
+  #writing: Promise<void> | undefined;
 
   private constructor(level: ClassicLevel<string, unknown>, folder: string) {
     this.#level = level;
@@ -56,7 +60,13 @@ export class Store {
     return new Store(level, folder);
   }
 
+  /** Resolves when all that was written until now is done. */
+  async settled(): Promise<void> {
+    await this.#writing;
+  }
+
   async close(): Promise<void> {
+    await this.settled();
     await this.#level.close();
   }
 
@@ -109,11 +119,37 @@ export class Store {
   }
 
   #put(key: string, value: unknown, sync: boolean): Promise<void> {
-    return this.#guard(this.#level.put(key, value, { sync }));
+    return this.#write({ type: 'put', key, value }, sync);
   }
 
   #delete(key: string): Promise<void> {
-    return this.#guard(this.#level.del(key, { sync: true }));
+    return this.#write({ type: 'del', key }, true);
+  }
+
+  /** In the order of the calls; what comes while a write is under way goes into the next one together. */
+  #write(operation: Operation, sync: boolean): Promise<void> {
+    const written = new Promise<void>((resolve, reject) =>
+      this.#waiting.push({ operation, sync, resolve, reject }),
+    );
+    this.#writing ??= this.#writeWaiting();
+    return written;
+  }
+
+  async #writeWaiting(): Promise<void> {
+    // One turn later, so that writes asked for together are written together.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting;
+      this.#waiting = [];
+      try {
+        const operations = batch.map(({ operation }) => operation);
+        await this.#guard(this.#level.batch(operations, { sync: batch.some(({ sync }) => sync) }));
+        for (const { resolve } of batch) resolve();
+      } catch (error) {
+        for (const { reject } of batch) reject(error as Error);
+      }
+    }
+    this.#writing = undefined;
   }
 
   async #get<T>(key: string): Promise<T | undefined> {

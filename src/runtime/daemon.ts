@@ -1,0 +1,275 @@
+import { EventEmitter } from 'node:events';
+import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
+import type { Config } from '../config/config.ts';
+import { BridgePort } from '../kernel/bridge-port.ts';
+import { LinkWatch } from '../kernel/link-watch.ts';
+import { Rtnetlink } from '../kernel/rtnetlink.ts';
+import type { Store } from '../store/store.ts';
+import type { Log, Surroundings } from './link-driver.ts';
+import {
+  type Daemon,
+  type DaemonEvents,
+  EvbError,
+  type LinkStatus,
+  type VsiRequest,
+  type VsiStatus,
+} from './model.ts';
+import { profilesOf } from './requests.ts';
+import { SwitchPort } from './switch-port.ts';
+import { Uplink } from './uplink.ts';
+
+type Driver = Uplink | SwitchPort;
+
+export interface DaemonOptions {
+  config: Config;
+  store: Store;
+  log: Log;
+  version: string;
+  /** Reads the configuration anew; throws what is wrong with it. */
+  readConfig(): Config;
+}
+
+/** All configured links, the kernel's links they stand on, and the requests of users to them. */
+export class EvbDaemon implements Daemon {
+  readonly version: string;
+  readonly #events = new EventEmitter();
+  readonly #drivers = new Map<string, Driver>();
+  readonly #known = new Set<string>();
+  readonly #store: Store;
+  readonly #log: Log;
+  readonly #rtnetlink: Rtnetlink;
+  readonly #watch: LinkWatch;
+  readonly #readConfig: () => Config;
+  #config: Config;
+  #started = false;
+
+  /** Throws KernelError when netlink cannot be had. */
+  constructor(options: DaemonOptions) {
+    this.version = options.version;
+    this.#config = options.config;
+    this.#store = options.store;
+    this.#log = options.log;
+    this.#readConfig = options.readConfig;
+    this.#rtnetlink = new Rtnetlink();
+    this.#watch = new LinkWatch(this.#rtnetlink);
+    this.#events.setMaxListeners(0);
+  }
+
+  /** Reads the kernel's links and what a run before left. Nothing is sent or changed yet. Rejects with KernelError, StoreError. */
+  async prepare(): Promise<void> {
+    this.#watch.on('added', (link) => this.#update(link.name));
+    this.#watch.on('changed', (link) => this.#update(link.name));
+    this.#watch.on('renamed', (_link, previousName) => this.#update(previousName));
+    this.#watch.on('removed', (link) => this.#update(link.name));
+    this.#watch.on('error', (error) => this.#log.error({}, error.message));
+    await this.#watch.start();
+    for (const name of [...Object.keys(this.#config.uplinks), ...Object.keys(this.#config.ports)]) {
+      await this.#add(name);
+    }
+  }
+
+  /** Every configured link is taken into use, as far as it is there. */
+  async start(): Promise<void> {
+    await this.#undoForgotten();
+    this.#started = true;
+    for (const name of this.#drivers.keys()) this.#update(name);
+  }
+
+  /** Ends as `on-exit` says. */
+  async stop(): Promise<void> {
+    if (this.#config['on-exit'] === 'release') {
+      const released = [...this.#drivers.values()].map((driver) => driver.release());
+      for (const outcome of await Promise.allSettled(released)) {
+        if (outcome.status === 'rejected') this.#log.error({}, `release: ${outcome.reason.message}`);
+      }
+    }
+    for (const driver of this.#drivers.values()) driver.stop();
+    this.#watch.close();
+    this.#rtnetlink.close();
+    await this.#store.close();
+  }
+
+  links(): LinkStatus[] {
+    return [...this.#drivers.values()].map((driver) => driver.status());
+  }
+
+  vsis(): VsiStatus[] {
+    return [...this.#drivers.values()].flatMap((driver) => driver.vsis());
+  }
+
+  associate(link: string, request: VsiRequest): Promise<VsiStatus> {
+    return this.#request(link, request, 'associate');
+  }
+
+  preassociate(link: string, request: VsiRequest, reserve: boolean): Promise<VsiStatus> {
+    return this.#request(link, request, reserve ? 'reserve' : 'preassociate');
+  }
+
+  async deassociate(id: string): Promise<void> {
+    const slash = id.indexOf('/');
+    const [link, vsi] = slash < 0 ? [undefined, id] : [id.slice(0, slash), id.slice(slash + 1)];
+    const drivers = link === undefined ? [...this.#drivers.values()] : [this.#driver(link)];
+    const holders = drivers.filter((driver) => driver.has(vsi));
+    const [holder] = holders;
+    if (holder === undefined) throw new EvbError('NoSuchVsi', `there is no VSI ${id}; evbctl vsi lists them`);
+    if (holders.length > 1) {
+      const names = holders.map(({ name }) => `${name}/${vsi}`).join(' or ');
+      throw new EvbError('Conflict', `VSI ${vsi} is on several links: say ${names}`);
+    }
+    await holder.deassociate(vsi);
+  }
+
+  release(link: string): Promise<void> {
+    return this.#driver(link).release();
+  }
+
+  /** Released links are taken up again; what differs in the file is applied to the links it is about. */
+  async reload(): Promise<string[]> {
+    let config: Config;
+    try {
+      config = this.#readConfig();
+    } catch (error) {
+      throw new EvbError('InvalidArgument', `${(error as Error).message}; the running configuration stays`);
+    }
+    const before = this.#config;
+    this.#config = config;
+    const changes: string[] = [];
+    for (const key of ['on-exit', 'limits', 'profiles', 'rules'] as const) {
+      if (!same(before[key], config[key])) changes.push(`${key}: changed`);
+    }
+    const everyLink = !same(before.profiles, config.profiles) || !same(before.limits, config.limits);
+    const kinds = ['uplinks', 'ports'] as const;
+    const names = new Set(
+      kinds.flatMap((kind) => [...Object.keys(before[kind]), ...Object.keys(config[kind])]),
+    );
+    for (const name of names) {
+      const was = kinds.find((kind) => name in before[kind]);
+      const is = kinds.find((kind) => name in config[kind]);
+      if (is === undefined) {
+        await this.#remove(name, true);
+        changes.push(`${was}.${name}: removed, released`);
+      } else if (was === undefined) {
+        await this.#add(name);
+        changes.push(`${is}.${name}: added`);
+      } else if (was !== is || !same(before[was][name], config[is][name]) || everyLink) {
+        // A new machine over the durable state of the old one: what is in force stays in force.
+        await this.#remove(name, was !== is);
+        await this.#add(name);
+        changes.push(`${is}.${name}: ${was === is ? 'changed' : 'changed its role'}`);
+      }
+    }
+    for (const driver of this.#drivers.values()) {
+      if (!driver.released) continue;
+      driver.takeUp();
+      changes.push(`${driver.name}: taken up again`);
+    }
+    return changes;
+  }
+
+  on<E extends keyof DaemonEvents>(event: E, listener: DaemonEvents[E]): void {
+    this.#events.on(event, listener);
+  }
+
+  off<E extends keyof DaemonEvents>(event: E, listener: DaemonEvents[E]): void {
+    this.#events.off(event, listener);
+  }
+
+  async #request(
+    link: string,
+    request: VsiRequest,
+    kind: 'preassociate' | 'reserve' | 'associate',
+  ): Promise<VsiStatus> {
+    const driver = this.#driver(link);
+    if (driver.role === 'bridge') {
+      throw new EvbError(
+        'InvalidArgument',
+        `${link} is a port of the bridge role; VSIs are asked for on uplinks`,
+      );
+    }
+    return driver.request(request, kind);
+  }
+
+  #driver(link: string): Driver {
+    const driver = this.#drivers.get(link);
+    if (driver === undefined) {
+      const known = [...this.#drivers.keys()].join(', ') || 'none';
+      throw new EvbError('NoSuchLink', `there is no link ${link} in the configuration (links: ${known})`);
+    }
+    return driver;
+  }
+
+  async #add(name: string): Promise<void> {
+    const { uplinks, ports, limits } = this.#config;
+    const uplink = uplinks[name];
+    const octet = (uplink ?? ports[name]!).interop['manager-octet'];
+    const profiles = profilesOf(this.#config, octet);
+    const around = this.#surroundings(name);
+    const driver: Driver =
+      uplink !== undefined
+        ? new Uplink(name, uplink, profiles, limits['vsis-per-link'], around)
+        : new SwitchPort(name, ports[name]!, profiles, limits['vsis-per-link'], around);
+    await driver.recall();
+    this.#drivers.set(name, driver);
+    this.#events.emit('linkAdded', driver.status());
+    for (const vsi of driver.vsis()) around.vsiChanged(vsi, false);
+    this.#update(name);
+  }
+
+  async #remove(name: string, release: boolean): Promise<void> {
+    const driver = this.#drivers.get(name);
+    if (driver === undefined) return;
+    if (release) await driver.release();
+    driver.stop();
+    this.#drivers.delete(name);
+    await this.#store.settled();
+    for (const vsi of driver.vsis()) this.#surroundings(name).vsiChanged(vsi, true);
+    this.#events.emit('linkRemoved', name);
+  }
+
+  #update(name: string): void {
+    if (this.#started) this.#drivers.get(name)?.update(this.#watch.get(name));
+  }
+
+  /** Changes of the kernel at ports that the configuration no longer names. */
+  async #undoForgotten(): Promise<void> {
+    for (const journal of await this.#store.journals()) {
+      if (journal.name in this.#config.ports) continue;
+      const link: KernelLink | undefined = this.#watch.get(journal.name);
+      const port = new BridgePort(this.#rtnetlink, link ?? journal, { journal });
+      await port.restore().catch((error: Error) => this.#log.error({ link: journal.name }, error.message));
+      await this.#store.putJournal(journal.name, null);
+      this.#log.info({ link: journal.name }, 'no longer configured: the bridge port is as it was');
+    }
+  }
+
+  #surroundings(name: string): Surroundings {
+    return {
+      store: this.#store,
+      rtnetlink: this.#rtnetlink,
+      log: this.#log,
+      framesPerSecond: this.#config.limits['frames-per-second'],
+      linkChanged: () => {
+        const driver = this.#drivers.get(name);
+        if (driver !== undefined) this.#events.emit('linkChanged', driver.status());
+      },
+      vsiChanged: (vsi, removed) => {
+        const key = `${vsi.link}/${vsi.id}`;
+        const known = this.#known.has(key);
+        if (removed) {
+          if (this.#known.delete(key)) this.#events.emit('vsiRemoved', vsi);
+        } else {
+          this.#known.add(key);
+          this.#events.emit(known ? 'vsiChanged' : 'vsiAdded', vsi);
+        }
+      },
+      frame: (sent, octets) => {
+        if (this.#events.listenerCount('frame') > 0)
+          this.#events.emit('frame', name, Date.now() / 1000, sent, octets);
+      },
+    };
+  }
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,244 @@
+import { randomInt } from 'node:crypto';
+import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
+import type { LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
+import { fromHex, type MacAddress, toHex } from '../../protocols/octets/index.ts';
+import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
+import type { Rtnetlink } from '../kernel/rtnetlink.ts';
+import { Link, type LinkCounters } from '../link/link.ts';
+import type { Port, PortEffect } from '../port/port.ts';
+import type { SocketError } from '../raw-socket/index.ts';
+import type { Store, StoredPeer } from '../store/store.ts';
+import { Alarm, fromEpoch, now, toEpoch } from './clock.ts';
+import type { LinkStatus, Role, VsiStatus } from './model.ts';
+
+export interface Log {
+  debug(fields: object, text: string): void;
+  info(fields: object, text: string): void;
+  warn(fields: object, text: string): void;
+  error(fields: object, text: string): void;
+}
+
+/** What a driver needs of the daemon around it. */
+export interface Surroundings {
+  readonly store: Store;
+  readonly rtnetlink: Rtnetlink;
+  readonly log: Log;
+  readonly framesPerSecond: number;
+  linkChanged(): void;
+  vsiChanged(vsi: VsiStatus, removed: boolean): void;
+  frame(sent: boolean, octets: Uint8Array): void;
+}
+
+/** What both roles' machines have in common. */
+interface Machine<Effect> {
+  readonly port: Port | undefined;
+  frame(frame: EthernetFrame, now: number): Effect[];
+  advance(now: number): Effect[];
+  nextDeadline(): number;
+  linkDown(reason: string, now: number): Effect[];
+  resumePeer(lldpdu: Uint8Array, source: MacAddress, expires: number, now: number): Effect[];
+  shutdown(now: number): Effect[];
+}
+
+type CommonEffect = Exclude<PortEffect, { kind: 'evb' | 'vdp' }> | { kind: 'link' };
+
+/**
+ * Runs the machine of one configured interface: opens and closes its socket as the kernel's link comes and goes, gives it
+ * frames and time, executes its effects. The interface may not exist yet; then the driver waits for it.
+ */
+export abstract class LinkDriver<Effect extends { kind: string }> {
+  readonly name: string;
+  abstract readonly role: Role;
+  protected readonly around: Surroundings;
+  protected abstract readonly machine: Machine<Effect>;
+  protected link: KernelLink | undefined;
+  #socket: Link | undefined;
+  #counters: LinkCounters | undefined;
+  #resumable: StoredPeer | undefined;
+  #released = false;
+  #told = '';
+  readonly #alarm = new Alarm(() => this.perform(this.machine.advance(now())));
+  #settled: (() => void)[] = [];
+
+  constructor(name: string, around: Surroundings) {
+    this.name = name;
+    this.around = around;
+  }
+
+  abstract status(): LinkStatus;
+  abstract vsis(): VsiStatus[];
+
+  get released(): boolean {
+    return this.#released;
+  }
+
+  /** What a run before left for this link; before the first update(). */
+  async recall(): Promise<void> {
+    this.#resumable = await this.around.store.peer(this.name);
+  }
+
+  /** The kernel's link of this name as it is now; undefined: there is none. */
+  update(link: KernelLink | undefined): void {
+    const before = this.link;
+    this.link = link;
+    const usable = link?.lowerUp && link.mac !== undefined && !this.#released;
+    const same = before?.index === link?.index && before?.mac === link?.mac;
+    if (this.#socket !== undefined && !(usable && same)) this.#close(this.#absence(same));
+    if (this.#socket === undefined && usable) this.#open(link.index, link.mac!);
+    else if (before === undefined || !same) this.linkChanged();
+  }
+
+  /** Deassociated, goodbye said, kernel as it was: silent until taken up again. */
+  async release(): Promise<void> {
+    if (this.#released) return;
+    await this.letGo();
+    this.#released = true;
+    this.perform(this.machine.shutdown(now()));
+    await this.#sent();
+    this.update(this.link);
+    await this.restoreKernel();
+    await this.around.store.putPeer(this.name, undefined);
+    this.linkChanged();
+  }
+
+  takeUp(): void {
+    if (!this.#released) return;
+    this.#released = false;
+    this.update(this.link);
+  }
+
+  /** Ends without a word on the wire and without a change of the kernel. */
+  stop(): void {
+    this.#alarm.cancel();
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  /** Ends the VSIs of this link before it is released. */
+  protected abstract letGo(): Promise<void>;
+  protected abstract restoreKernel(): Promise<void>;
+  protected abstract opened(mac: MacAddress, firstSequence: number): Effect[];
+  protected abstract execute(effect: Effect): void;
+
+  protected perform(effects: readonly Effect[]): void {
+    for (const effect of effects) this.execute(effect);
+    this.#alarm.set(this.machine.nextDeadline());
+    if (this.machine.port === undefined || this.machine.port.drained) {
+      for (const settled of this.#settled.splice(0)) settled();
+    }
+  }
+
+  protected executeCommon(effect: CommonEffect): void {
+    switch (effect.kind) {
+      case 'send':
+        this.#socket?.send(effect.frame);
+        break;
+      case 'peer':
+        this.#remember(effect.neighbour);
+        break;
+      case 'undelivered':
+        this.log('debug', `an ECP request was not acknowledged in ${effect.attempts} transmissions`);
+        break;
+      case 'link':
+        this.linkChanged();
+        break;
+    }
+  }
+
+  protected log(level: keyof Log, text: string): void {
+    this.around.log[level]({ link: this.name }, text);
+  }
+
+  /** For a promise whose failure is worth a line and nothing else. */
+  protected report(promise: Promise<unknown>, what: string): void {
+    promise.catch((error: Error) => this.log('error', `${what}: ${error.message}`));
+  }
+
+  protected get counters(): Record<string, number> {
+    const { port } = this.machine;
+    const link = this.#socket?.counters ?? this.#counters;
+    return { ...link, ...port?.lldp.counters, ...port?.ecpCounters, ...port?.counters };
+  }
+
+  /** Why the link is not in use; undefined when it is. */
+  protected get absence(): string | undefined {
+    return this.#socket === undefined ? this.#absence(true) : undefined;
+  }
+
+  protected linkChanged(): void {
+    const { relay, relayReason } = this.status();
+    const told = `relay ${relay}: ${relayReason}`;
+    if (told !== this.#told) {
+      this.#told = told;
+      this.log('info', told);
+    }
+    this.around.linkChanged();
+  }
+
+  #absence(same: boolean): string {
+    if (this.#released) return 'released; evbctl reload takes it up again';
+    if (this.link === undefined) return 'there is no such interface; waiting for it';
+    if (this.link.mac === undefined) return 'it has no MAC address';
+    if (!this.link.up) return 'the interface is down (ip link set up)';
+    if (!this.link.lowerUp) return 'no carrier';
+    return same ? 'not opened' : 'its MAC address changed';
+  }
+
+  #open(interfaceIndex: number, mac: MacAddress): void {
+    try {
+      this.#socket = new Link({
+        interfaceIndex,
+        mac,
+        framesPerSecond: this.around.framesPerSecond,
+        now,
+        onFrame: (frame, octets) => {
+          this.around.frame(false, octets);
+          this.perform(this.machine.frame(frame, now()));
+        },
+        onSent: (octets) => this.around.frame(true, octets),
+        onError: (error) => this.#socketError(error),
+      });
+    } catch (error) {
+      const { code, message } = error as SocketError;
+      if (code !== 'ENODEV' && code !== 'ENXIO') this.log('error', `cannot open a packet socket: ${message}`);
+      return;
+    }
+    this.perform(this.opened(mac, randomInt(1, 65536)));
+    const peer = this.#resumable;
+    this.#resumable = undefined;
+    const octets = peer && fromHex(peer.lldpdu);
+    if (octets !== undefined) {
+      const expires = fromEpoch(peer!.expires);
+      this.perform(this.machine.resumePeer(octets, peer!.source as MacAddress, expires, now()));
+    }
+  }
+
+  #close(reason: string): void {
+    this.#counters = this.#socket!.counters;
+    this.#socket!.close();
+    this.#socket = undefined;
+    this.perform(this.machine.linkDown(reason, now()));
+  }
+
+  /** The kernel's events tell of links that go down or away. */
+  #socketError(error: SocketError): void {
+    if (error.code !== 'ENETDOWN' && error.code !== 'ENXIO')
+      this.log('warn', `packet socket: ${error.message}`);
+  }
+
+  #remember(neighbour: LldpNeighbour | undefined): void {
+    const source = this.machine.port?.peerMac;
+    const peer =
+      neighbour === undefined || source === undefined
+        ? undefined
+        : { lldpdu: toHex(neighbour.octets), source, expires: toEpoch(neighbour.expires) };
+    this.report(this.around.store.putPeer(this.name, peer), 'the peer is not remembered');
+  }
+
+  /** Resolves when the peer has acknowledged what we sent, or ECP has given up. */
+  #sent(): Promise<void> {
+    const { port } = this.machine;
+    if (port === undefined || port.drained) return Promise.resolve();
+    return new Promise((resolve) => this.#settled.push(resolve));
+  }
+}

@@ -1,0 +1,16 @@
+import { hostname } from 'node:os';
+import { LLDP_TIMING, type LldpTiming } from '../../protocols/lldp-agent/index.ts';
+import type { UplinkConfig } from '../config/config.ts';
+import type { SystemDescription } from '../port/port.ts';
+
+export function lldpTiming(lldp: UplinkConfig['lldp']): LldpTiming {
+  return { ...LLDP_TIMING, msgTxInterval: lldp['tx-interval'], msgTxHold: lldp['tx-hold'] };
+}
+
+export function systemDescription(name: string, capability: number): SystemDescription {
+  return {
+    systemName: hostname(),
+    portDescription: name,
+    capabilities: { supported: capability, enabled: capability },
+  };
+}

@@ -1,0 +1,230 @@
+import { CAPABILITY_STATION_ONLY } from '../../protocols/lldp-codec/index.ts';
+import type { MacAddress } from '../../protocols/octets/index.ts';
+import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
+import { vsiKey } from '../../protocols/vdp/index.ts';
+import type { Profile } from '../bridge/admission.ts';
+import type { UplinkConfig } from '../config/config.ts';
+import { Station, type StationEffect, type StationPolicy } from '../station/station.ts';
+import type { StationVsi } from '../station/vsi.ts';
+import type { StoredVsi } from '../store/store.ts';
+import { now } from './clock.ts';
+import { LinkDriver, type Surroundings } from './link-driver.ts';
+import { EvbError, type LinkStatus, type VsiRequest, type VsiStatus } from './model.ts';
+import { fromStored, toCommand, toStored } from './requests.ts';
+import { lldpTiming, systemDescription } from './settings.ts';
+import { linkTimers, peerStatus, vsiStatus } from './status.ts';
+
+const DEFAULT_TIMEOUT = 20_000;
+const OWNER_DBUS = 'dbus';
+
+interface Waiting {
+  resolve(vsi: StationVsi): void;
+  reject(error: EvbError): void;
+  timer: NodeJS.Timeout;
+}
+
+/** An uplink of the configuration, run: its station machine, its requests, its part of the store. */
+export class Uplink extends LinkDriver<StationEffect> {
+  readonly role = 'station';
+  protected readonly machine: Station;
+  readonly #config: UplinkConfig;
+  readonly #profiles: readonly Profile[];
+  readonly #waiting = new Map<number, Waiting>();
+  #nextTicket = 1;
+
+  constructor(
+    name: string,
+    config: UplinkConfig,
+    profiles: readonly Profile[],
+    vsisPerLink: number,
+    around: Surroundings,
+  ) {
+    super(name, around);
+    this.#config = config;
+    this.#profiles = profiles;
+    this.machine = new Station(stationPolicy(config, vsisPerLink), {
+      system: systemDescription(name, CAPABILITY_STATION_ONLY),
+      lldp: lldpTiming(config.lldp),
+      vsisPerEcpdu: config.peer === 'lldpad' ? 1 : Number.POSITIVE_INFINITY,
+      outboxMax: 2 * vsisPerLink,
+    });
+  }
+
+  override async recall(): Promise<void> {
+    await super.recall();
+    for (const stored of await this.around.store.vsis(this.name)) {
+      const inForce = stored.inForce && fromStored(stored.inForce);
+      this.machine.resume(fromStored(stored.wanted), inForce, stored.owner, stored.profile, now());
+    }
+  }
+
+  status(): LinkStatus {
+    const { machine } = this;
+    return {
+      name: this.name,
+      role: this.role,
+      mac: this.link?.mac ?? '',
+      protocol: machine.evb.remote === undefined ? 'none' : 'ratified',
+      relay: machine.relay,
+      relayReason: this.absence ?? machine.relayReason,
+      peer: peerStatus(machine.port),
+      timers: linkTimers(machine.timers, machine.port),
+      counters: { ...this.counters, vsis: machine.vsis.size },
+    };
+  }
+
+  vsis(): VsiStatus[] {
+    return [...this.machine.vsis.values()].map((vsi) => this.#status(vsi));
+  }
+
+  has(id: string): boolean {
+    return this.#find(id) !== undefined;
+  }
+
+  /** Resolves when the bridge has confirmed, rejects with EvbError when it refused or the time is up. */
+  async request(request: VsiRequest, kind: VdpRequest): Promise<VsiStatus> {
+    const { command, profile } = toCommand(
+      request,
+      kind,
+      this.#profiles,
+      this.#config.interop['manager-octet'],
+    );
+    this.#refuse(command);
+    const key = vsiKey(command);
+    const inForce = this.machine.vsis.get(key)?.machine.operCmd;
+    await this.around.store.putVsi(this.name, key, storedVsi(command, inForce, OWNER_DBUS, profile));
+    try {
+      // While it was written another request may have taken the place.
+      this.#refuse(command);
+    } catch (error) {
+      await this.#makeDurable(key);
+      throw error;
+    }
+    const vsi = await this.#settlement(
+      (ticket) => this.machine.want(command, OWNER_DBUS, profile, ticket, now()),
+      request.timeout ?? DEFAULT_TIMEOUT,
+      () => this.machine.vsis.get(key),
+    );
+    return this.#status(vsi);
+  }
+
+  async deassociate(id: string): Promise<void> {
+    const vsi = this.#find(id);
+    if (vsi === undefined) throw new EvbError('NoSuchVsi', `there is no VSI ${id} on ${this.name}`);
+    await this.around.store.deleteVsi(this.name, vsi.key);
+    await this.#settlement(
+      (ticket) => this.machine.unwant(vsi.key, ticket, now()),
+      DEFAULT_TIMEOUT,
+      () => vsi,
+    );
+  }
+
+  protected override async letGo(): Promise<void> {
+    // A VSI whose DeAssociate stays unanswered is over on our side all the same.
+    await Promise.all(this.vsis().map(({ id }) => this.deassociate(id).catch(() => {})));
+  }
+
+  /** An uplink changes nothing in the kernel. */
+  protected override async restoreKernel(): Promise<void> {}
+
+  protected override opened(mac: MacAddress, firstSequence: number): StationEffect[] {
+    return this.machine.linkUp(mac, firstSequence, now());
+  }
+
+  protected override execute(effect: StationEffect): void {
+    switch (effect.kind) {
+      case 'vsi':
+        this.#tell(effect.vsi, effect.removed);
+        break;
+      case 'durable':
+        this.report(this.#makeDurable(effect.vsi.key), `VSI ${effect.vsi.id} is not durable`);
+        break;
+      case 'settled':
+        this.#settle(effect.ticket, effect.vsi, effect.error);
+        break;
+      default:
+        this.executeCommon(effect);
+    }
+  }
+
+  #refuse(command: VsiCommand): void {
+    if (this.released)
+      throw new EvbError('NotReady', `${this.name} is released; evbctl reload takes it up again`);
+    const objection = this.machine.objection(command, OWNER_DBUS);
+    if (objection !== undefined) throw new EvbError(objection.name, `${this.name}: ${objection.message}`);
+  }
+
+  #find(id: string): StationVsi | undefined {
+    return [...this.machine.vsis.values()].find((vsi) => vsi.id === id);
+  }
+
+  #settlement(
+    begin: (ticket: number) => StationEffect[],
+    timeout: number,
+    vsi: () => StationVsi | undefined,
+  ): Promise<StationVsi> {
+    return new Promise((resolve, reject) => {
+      const ticket = this.#nextTicket++;
+      const timer = setTimeout(() => {
+        this.#waiting.delete(ticket);
+        const waitedFor = vsi();
+        const state = waitedFor
+          ? `${waitedFor.id} is ${waitedFor.state}: ${waitedFor.history.last?.reason}`
+          : 'gone';
+        const text = `${this.name}: no answer within ${timeout / 1000} s; ${state} (it stays wanted)`;
+        reject(new EvbError('Timeout', text));
+      }, timeout);
+      this.#waiting.set(ticket, { resolve, reject, timer });
+      this.perform(begin(ticket));
+    });
+  }
+
+  #settle(ticket: number, vsi: StationVsi, error: EvbError | undefined): void {
+    const waiting = this.#waiting.get(ticket);
+    if (waiting === undefined) return;
+    this.#waiting.delete(ticket);
+    clearTimeout(waiting.timer);
+    if (error === undefined) waiting.resolve(vsi);
+    else waiting.reject(new EvbError(error.name, `${this.name}: ${error.message}`));
+  }
+
+  #makeDurable(key: string): Promise<void> {
+    const { store } = this.around;
+    const vsi = this.machine.vsis.get(key);
+    if (vsi?.wanted === undefined) return store.deleteVsi(this.name, key);
+    return store.putVsi(this.name, key, storedVsi(vsi.wanted, vsi.machine.operCmd, vsi.owner, vsi.profile));
+  }
+
+  #tell(vsi: StationVsi, removed: boolean): void {
+    const status = this.#status(vsi);
+    this.log(
+      status.state === 'failed' ? 'warn' : 'info',
+      `VSI ${status.id} ${status.state}: ${status.reason}`,
+    );
+    this.around.vsiChanged(status, removed);
+  }
+
+  #status(vsi: StationVsi): VsiStatus {
+    const { command, owner, profile, state, history } = vsi;
+    return { ...vsiStatus(this.name, command, state, history), profile, owner };
+  }
+}
+
+function storedVsi(
+  wanted: VsiCommand,
+  inForce: VsiCommand | undefined,
+  owner: string,
+  profile: string,
+): StoredVsi {
+  return { wanted: toStored(wanted), ...(inForce && { inForce: toStored(inForce) }), owner, profile };
+}
+
+function stationPolicy(config: UplinkConfig, vsisPerLink: number): StationPolicy {
+  return {
+    evb: config.evb,
+    reflectiveRelay: config['reflective-relay'],
+    groupIds: config['group-ids'],
+    proposal: { r: config.ecp['max-retries'], rte: config.ecp.rte, rwd: config.vdp.rwd, rka: config.vdp.rka },
+    vsisPerLink,
+  };
+}
