@@ -157,7 +157,7 @@ export class PacketSocket {
   /**
    * Sends complete frames (the header too, no FCS) in order and returns how many the kernel took: fewer when a queue
    * is full (EAGAIN, ENOBUFS) or when the next one fails. Throws SocketError when the first frame fails for another
-   * reason, so calling again with the rest tells which.
+   * reason, so calling again with the rest tells which. Nothing tells when a full queue has room: try again later.
    */
   send(frames: readonly Uint8Array[]): number {
     return this.#native.send([...frames]);
@@ -185,7 +185,7 @@ export class PacketSocket {
     return this;
   }
 
-  /** May be called again, and in a callback. */
+  /** May be called again, and in a callback. Takes about 10 ms: the kernel waits until no processor uses the socket. */
   close(): void {
     this.statistics();
     this.#open = false;
@@ -207,7 +207,9 @@ export class NetlinkSocket {
     this.#native = new addon.NetlinkSocket(
       integer('protocol', options.protocol ?? 0, 0, INT32_MAX),
       integer('portId', options.portId ?? 0, 0, UINT32_MAX),
-      Uint32Array.from(options.groups ?? [], (group) => integer('group', group, 1, UINT32_MAX)),
+      Uint32Array.from(array('groups', options.groups ?? []), (group) =>
+        integer('group', group, 1, UINT32_MAX),
+      ),
       boolean('listenAllNamespaces', options.listenAllNamespaces ?? false),
       integer('receiveBuffer', options.receiveBuffer ?? DEFAULT_RECEIVE_BUFFER, 0, INT32_MAX),
       callback('onMessages', (count, batch) => onMessages(readBatch(count, batch, messageOf)), onMessages),
@@ -294,36 +296,38 @@ function messageOf(octets: Uint8Array, portId: number, namespaceId: number): Net
 /** `struct sock_filter` in the machine's byte order; empty for no filter. */
 function packFilter(filter: readonly BpfInstruction[] | undefined): Uint8Array {
   if (filter === undefined) return new Uint8Array(0);
-  if (!Array.isArray(filter) || filter.length === 0 || filter.length > 4096) {
-    throw new TypeError('filter: expected 1 to 4096 instructions');
-  }
+  integer('filter.length', array('filter', filter).length, 1, 4096);
   const octets = new Uint8Array(filter.length * 8);
   const halves = new Uint16Array(octets.buffer);
   const words = new Uint32Array(octets.buffer);
-  filter.forEach(({ code, jt, jf, k }: BpfInstruction, i) => {
+  for (const [i, { code, jt, jf, k }] of filter.entries()) {
     halves[i * 4] = integer('code', code, 0, 0xffff);
     octets[i * 8 + 2] = integer('jt', jt, 0, 0xff);
     octets[i * 8 + 3] = integer('jf', jf, 0, 0xff);
     words[i * 2 + 1] = integer('k', k, 0, UINT32_MAX);
-  });
+  }
   return octets;
 }
 
 function packMemberships(addresses: readonly Uint8Array[]): Uint8Array {
-  if (!Array.isArray(addresses)) throw new TypeError('memberships: expected an array');
-  const octets = new Uint8Array(addresses.length * 6);
-  addresses.forEach((address: Uint8Array, i) => {
+  const octets = new Uint8Array(array('memberships', addresses).length * 6);
+  for (const [i, address] of addresses.entries()) {
     if (!types.isUint8Array(address) || address.length !== 6) {
       throw new TypeError('memberships: expected addresses of 6 octets');
     }
     octets.set(address, i * 6);
-  });
+  }
   return octets;
 }
 
 function integer(name: string, value: number, min: number, max: number): number {
   if (Number.isInteger(value) && value >= min && value <= max) return value;
   throw new TypeError(`${name}: expected an integer from ${min} to ${max}`);
+}
+
+function array<T>(name: string, value: readonly T[]): readonly T[] {
+  if (Array.isArray(value)) return value;
+  throw new TypeError(`${name}: expected an array`);
 }
 
 function boolean(name: string, value: boolean): boolean {

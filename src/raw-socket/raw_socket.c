@@ -151,6 +151,11 @@ static void call_back(struct raw_socket *s, const char *method, size_t argc, con
     napi_fatal_exception(s->env, exception);
 }
 
+/* Remembers that something was lost, unless an earlier error says so already. */
+static void set_pending(struct raw_socket *s, int error) {
+  if (!s->pending) s->pending = error;
+}
+
 static void report(struct raw_socket *s) {
   int error = s->pending;
   s->pending = 0;
@@ -197,7 +202,7 @@ static void deliver(struct raw_socket *s, struct arena *arena, int count) {
   size_t total = 0;
   for (int i = 0; i < count; i++) {
     if (arena->messages[i].msg_hdr.msg_flags & MSG_TRUNC) {
-      s->pending = EMSGSIZE; /* said, not passed on cut */
+      set_pending(s, EMSGSIZE); /* said, not passed on cut */
       continue;
     }
     whole++;
@@ -209,7 +214,7 @@ static void deliver(struct raw_socket *s, struct arena *arena, int count) {
   napi_value argv[2];
   if (napi_create_uint32(s->env, whole, &argv[0]) != napi_ok ||
       napi_create_arraybuffer(s->env, whole * sizeof(struct heading) + total, &memory, &argv[1]) != napi_ok) {
-    s->pending = ENOMEM;
+    set_pending(s, ENOMEM);
     return;
   }
   struct heading *heading = memory;

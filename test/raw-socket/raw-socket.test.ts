@@ -1,6 +1,9 @@
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { needs } from '../support/needs.ts';
-import { runScenario, type ScenarioOptions } from './scenarios.ts';
+import { root, run, runScenario, type ScenarioOptions } from './scenarios.ts';
 
 /** One test per scenario, each in a process of its own: the limit is for those that hang. */
 function passes(fixture: string, names: readonly string[], options: ScenarioOptions = {}): void {
@@ -66,7 +69,7 @@ describe.runIf(needs({ programs: ['ip'], networkNamespace: true }))('netlink soc
   });
 });
 
-describe.runIf(needs({ programs: ['python3'] }))('datagram', () => {
+describe.runIf(needs({ programs: ['python3'], networkNamespace: true }))('datagram', () => {
   passes('datagram', ['toPath', 'toAbstractAddress', 'toTheLongestPath', 'errors', 'fullQueue']);
 });
 
@@ -103,4 +106,15 @@ describe.runIf(needs({ programs: ['ip'], networkNamespace: true }))('life of a s
   test('process.exit() in a callback', async () => {
     expect(await runScenario('life', 'exitInCallback')).toMatchObject({ status: 5, stderr: '' });
   });
+});
+
+test('a checkout that is not built says so', async () => {
+  const unbuilt = mkdtempSync(join(tmpdir(), 'evbd-unbuilt-'));
+  writeFileSync(join(unbuilt, 'package.json'), '{ "type": "module" }');
+  const face = join(unbuilt, 'dist/src/raw-socket/index.js');
+  cpSync(join(root, 'dist/src/raw-socket/index.js'), face);
+  const { status, stderr } = await run(process.execPath, [face]);
+  rmSync(unbuilt, { recursive: true });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^Error: raw socket addon is missing \(.*\): run `npm run build`$/m);
 });
