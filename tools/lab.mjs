@@ -204,7 +204,9 @@ async function runInside(flags) {
     try {
       pcap = fs.openSync(path.resolve(process.env.INIT_CWD ?? '.', options.pcap), 'w');
     } catch (error) {
-      throw new Complaint(`--pcap ${options.pcap}: ${error.message.replace(/^\w+: /, '')}`);
+      throw new Complaint(
+        `--pcap ${options.pcap}: ${error.message.replace(/^\w+: /, '').replace(/, open .*/, '')}`,
+      );
     }
   }
   interrupted.signal.throwIfAborted();

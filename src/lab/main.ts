@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { terminalOf } from '../cli/terminal.ts';
 import { Demonstration } from './demonstration.ts';
 import { columns, Display } from './display.ts';
-import { coverRun, folder, LabError } from './namespaces.ts';
+import { cover, folder, LabError } from './namespaces.ts';
 
 let kept = false;
 process.stdin.on('end', () => {
@@ -44,7 +44,8 @@ function leaveRunning(): void {
 }
 
 try {
-  coverRun();
+  cover('/run');
+  fs.mkdirSync(folder);
   const pcap = values['pcap-fd'];
   const demonstration = new Demonstration(
     display,

@@ -47,24 +47,24 @@ export class LabError extends Error {
 }
 
 /**
- * An empty /run of our own. What this process needs of the machine's /run (a checkout or a Node that lives there) is
- * put back at its place: the open folder still leads to it when the tmpfs lies above.
+ * An empty folder of our own in place of one of the machine's, as `/run`. What this process needs of the machine's (a
+ * checkout or a Node that lives there) is put back at its place: the open folder still leads to it when the tmpfs lies
+ * above.
  */
-export function coverRun(): void {
+export function cover(place: string): void {
   const needed = new Set(
     [process.execPath, project, process.cwd()]
       .map((file) => fs.realpathSync(file))
-      .filter((file) => file.startsWith('/run/'))
-      .map((file) => file.split('/')[2]!),
+      .filter((file) => file.startsWith(`${place}/`))
+      .map((file) => file.slice(place.length + 1).split('/')[0]!),
   );
-  const held = [...needed].map((name) => ({ name, fd: fs.openSync(`/run/${name}`, 'r') }));
-  mount(['-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', '/run']);
+  const held = [...needed].map((name) => ({ name, fd: fs.openSync(`${place}/${name}`, 'r') }));
+  mount(['-t', 'tmpfs', '-o', 'mode=755', 'tmpfs', place]);
   for (const { name, fd } of held) {
-    fs.mkdirSync(`/run/${name}`);
-    mount(['--no-canonicalize', '--rbind', '/proc/self/fd/3', `/run/${name}`], fd);
+    fs.mkdirSync(`${place}/${name}`);
+    mount(['--no-canonicalize', '--rbind', '/proc/self/fd/3', `${place}/${name}`], fd);
     fs.closeSync(fd);
   }
-  fs.mkdirSync(folder);
 }
 
 function mount(args: string[], fd?: number): void {

@@ -8,6 +8,7 @@ import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import fs from 'node:fs';
 import { createInterface } from 'node:readline';
 import { toHex } from '../../protocols/octets/index.ts';
+import { pcapFileHeader, pcapRecord } from '../cli/pcap.ts';
 import type { Answer, Question } from './guest.ts';
 import { type Guest, interfaceIndex, LabError, program, start } from './namespaces.ts';
 
@@ -25,12 +26,6 @@ export const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 
 /** The two ends are read by two programs; what they tell is put in order of time before anybody sees it. */
 const settle = 30;
-
-function words(...values: number[]): Buffer {
-  const octets = Buffer.alloc(values.length * 4);
-  for (const [i, value] of values.entries()) octets.writeUInt32LE(value, i * 4);
-  return octets;
-}
 
 /** Everything on the wire: each frame once, read where it arrives. */
 export class Wire {
@@ -56,8 +51,7 @@ export class Wire {
     this.#onFrame = onFrame;
     this.#onFailure = onFailure;
     this.#pcap = pcap;
-    // Classic pcap, microseconds, Ethernet.
-    if (pcap !== undefined) fs.writeSync(pcap, words(0xa1b2c3d4, 0x00040002, 0, 0, 262144, 1));
+    if (pcap !== undefined) fs.writeSync(pcap, pcapFileHeader());
     setInterval(() => this.#tell(now() - settle), 10).unref();
   }
 
@@ -114,12 +108,8 @@ export class Wire {
 
   #pass(frame: WireFrame): void {
     if (this.#pcap !== undefined) {
-      const microseconds = Math.round(
-        (performance.timeOrigin + performance.now() - now() + frame.time) * 1000,
-      );
-      const { length } = frame.octets;
-      const head = words(Math.floor(microseconds / 1e6), microseconds % 1e6, length, length);
-      fs.writeSync(this.#pcap, Buffer.concat([head, frame.octets]));
+      const timeOfDay = performance.timeOrigin + performance.now() - now() + frame.time;
+      fs.writeSync(this.#pcap, pcapRecord(timeOfDay / 1000, frame.octets));
     }
     this.#onFrame(frame);
   }
