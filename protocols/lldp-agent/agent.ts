@@ -117,7 +117,7 @@ export class LldpAgent {
   setAdminStatus(adminStatus: AdminStatus): LldpEffect[] {
     this.#adminStatus = adminStatus;
     const effects = this.#run();
-    if (!receives(adminStatus)) effects.push(...this.#initializeRx('LLDP reception is off'));
+    if (!receives(adminStatus)) effects.push(...this.#initializeRx('LLDP is off on this side'));
     return effects;
   }
 

@@ -99,6 +99,8 @@ export class Bridge {
   /** Who needs an address let in: keys of VSIs, and the station itself. */
   readonly #holders = new Map<MacAddress, Set<string>>();
   #nextChange = 1;
+  /** Why there is no EVB peer. */
+  #lost = 'no EVB peer heard yet';
 
   constructor(policy: BridgePolicy, options: Omit<PortOptions, 'mac' | 'firstSequence' | 'ecp'>) {
     this.#policy = policy;
@@ -122,8 +124,8 @@ export class Bridge {
   get relay(): RelayState {
     if (this.#policy.reflectiveRelay === 'always') return 'assumed';
     if (this.#policy.reflectiveRelay === 'deny' || !this.#policy.evb) return 'off';
-    if (this.#evb.relayActive) return 'active';
     if (this.#evb.remote === undefined) return 'no-peer';
+    if (this.#evb.relayActive) return 'active';
     if (!this.#reflects) return 'refused';
     return this.#evb.relayWanted ? 'requested' : 'off';
   }
@@ -133,7 +135,8 @@ export class Bridge {
     const ecp = { maxRetries: this.#evb.operational.r, ackTimer: this.#timers.ackTimer };
     this.#port = new Port({ ...this.#options, mac, firstSequence, ecp });
     this.#reflects = reflects;
-    this.relayReason = this.#reason('no EVB peer heard yet');
+    this.#lost = 'no EVB peer heard yet';
+    this.relayReason = this.#reason(this.#lost);
     const effects = this.#fromEvb(this.#evb.setPolicy(this.#evbPolicy()), now);
     if (this.#policy.evb) effects.push(...this.#fromPort(this.#port.setEvbTlv(this.#evb.tlv), now));
     effects.push(...this.#fromPort(this.#port.setEnabled(true, now), now));
@@ -153,7 +156,7 @@ export class Bridge {
     if (reflects === this.#reflects) return [];
     this.#reflects = reflects;
     const effects = this.#fromEvb(this.#evb.setPolicy(this.#evbPolicy()), now);
-    this.relayReason = this.#reason(this.relayReason);
+    this.relayReason = this.#reason(this.#lost);
     return [...effects, { kind: 'link' }];
   }
 
@@ -181,7 +184,7 @@ export class Bridge {
   /** The port's hairpin is as the last `hairpin` effect asked, or could not be set: `problem` says why. */
   relayApplied(on: boolean, problem: string | undefined, now: number): BridgeEffect[] {
     const effects = this.#fromEvb(this.#evb.applied(on), now);
-    this.relayReason = problem ?? this.#reason('no EVB peer');
+    this.relayReason = problem ?? this.#reason(this.#lost);
     return [...effects, { kind: 'link' }];
   }
 
@@ -278,7 +281,8 @@ export class Bridge {
     const heard =
       tlv === undefined ? this.#evb.lost(reason) : this.#evb.receive(tlv, 'the peer is no EVB station');
     const effects = this.#fromEvb(heard, now);
-    const relayReason = this.#reason(reason);
+    if (tlv === undefined) this.#lost = reason;
+    const relayReason = this.#reason(this.#lost);
     if (effects.length > 0 || relayReason !== this.relayReason) effects.push({ kind: 'link' });
     this.relayReason = relayReason;
     if (this.#evb.remote !== undefined) effects.push(...this.#stationIs(this.#port?.peerMac));

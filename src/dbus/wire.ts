@@ -168,7 +168,8 @@ class Writer {
       case 'd': {
         if (typeof value !== 'number') throw misfit(type, value);
         this.align(8);
-        this.buffer.writeDoubleLE(value, this.claim(8));
+        const at = this.claim(8);
+        this.buffer.writeDoubleLE(value, at);
         return;
       }
       case 'x':
@@ -213,7 +214,9 @@ class Writer {
 
   unsigned32(value: number): void {
     this.align(4);
-    this.buffer.writeUInt32LE(value, this.claim(4));
+    // claim() may move the buffer: never inside a call on it.
+    const at = this.claim(4);
+    this.buffer.writeUInt32LE(value, at);
   }
 
   private integer(type: string, value: Value): void {
@@ -233,7 +236,7 @@ class Writer {
     // The bus disconnects whoever sends a malformed path.
     if (type === 'o' && !OBJECT_PATH.test(value)) throw misfit(type, value);
     const length = Buffer.byteLength(value, 'utf8');
-    if (type === 'g') this.buffer[this.claim(1)] = length;
+    if (type === 'g') this.raw(Uint8Array.of(length));
     else this.unsigned32(length);
     const at = this.claim(length + 1);
     this.buffer.write(value, at, 'utf8');

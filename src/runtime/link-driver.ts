@@ -56,6 +56,7 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
   #counters: LinkCounters | undefined;
   #resumable: StoredPeer | undefined;
   #released = false;
+  #begun = false;
   #told = '';
   readonly #alarm = new Alarm(() => this.perform(this.machine.advance(now())));
   #settled: (() => void)[] = [];
@@ -81,6 +82,8 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
   update(link: KernelLink | undefined): void {
     const before = this.link;
     this.link = link;
+    this.#begun = true;
+    this.kernelChanged(before);
     const usable = link?.lowerUp && link.mac !== undefined && !this.#released;
     const same = before?.index === link?.index && before?.mac === link?.mac;
     if (this.#socket !== undefined && !(usable && same)) this.#close(this.#absence(same));
@@ -113,6 +116,9 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
     this.#socket?.close();
     this.#socket = undefined;
   }
+
+  /** `this.link` is new; `before` is what it was. */
+  protected kernelChanged(_before: KernelLink | undefined): void {}
 
   /** Ends the VSIs of this link before it is released. */
   protected abstract letGo(): Promise<void>;
@@ -177,6 +183,7 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
 
   #absence(same: boolean): string {
     if (this.#released) return 'released; evbctl reload takes it up again';
+    if (!this.#begun) return 'starting';
     if (this.link === undefined) return 'there is no such interface; waiting for it';
     if (this.link.mac === undefined) return 'it has no MAC address';
     if (!this.link.up) return 'the interface is down (ip link set up)';

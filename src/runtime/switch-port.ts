@@ -56,9 +56,9 @@ export class SwitchPort extends LinkDriver<BridgeEffect> {
       this.machine.resume(fromStored(stored), now());
   }
 
-  override update(link: KernelLink | undefined): void {
-    this.#attach(link);
-    super.update(link);
+  protected override kernelChanged(before: KernelLink | undefined): void {
+    const { link } = this;
+    this.#attach(link, before);
     if (this.#port !== undefined && link !== undefined && !this.released)
       this.report(this.#correct(link), 'bridge port');
   }
@@ -133,10 +133,10 @@ export class SwitchPort extends LinkDriver<BridgeEffect> {
   }
 
   /** Follows the interface into and out of Linux bridges. */
-  #attach(link: KernelLink | undefined): void {
+  #attach(link: KernelLink | undefined, before: KernelLink | undefined): void {
     const bridged = link?.bridgePort !== undefined && link.master !== undefined;
     const moved =
-      this.#port !== undefined && (link?.index !== this.#port.index || link.master !== this.link?.master);
+      this.#port !== undefined && (link?.index !== this.#port.index || link.master !== before?.master);
     if (this.#port !== undefined && (!bridged || moved)) this.#port = undefined;
     if (this.#port === undefined && bridged && !this.released) {
       const journal = this.#journal ?? null;
