@@ -57,9 +57,14 @@ export class ParameterNegotiation {
     };
   }
 
-  /** A value flagged "remote" that we once sent as our own is our echo; lldpad flags its own value too once it sees it echoed. */
+  /**
+   * A value flagged "remote" that we once sent as our own is our echo; lldpad flags its own value too once it sees it echoed.
+   * While our own proposal covers the echo, the peer's is hidden behind it: what was known of it may be outdated by now, and
+   * two peers that remember would hand it back and forth for ever. So it is forgotten; when ours falls, the peer tells anew.
+   */
   #proposal(field: 'rwd' | 'rka', value: number, rol: boolean): number {
-    return rol && this.#sentLocal[field].has(value) ? this.#remote[field] : value;
+    if (!rol || !this.#sentLocal[field].has(value)) return value;
+    return this.#local[field] >= value ? 0 : Math.min(this.#remote[field], value);
   }
 }
 
