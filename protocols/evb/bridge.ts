@@ -64,14 +64,13 @@ export class EvbBridge {
   receive(tlv: EvbTlv | undefined, reason = 'the EVB TLV of the station is gone'): EvbEffect[] {
     if (tlv?.mode !== EVB_MODE_STATION) return this.lost(reason);
     const wantedBefore = this.relayWanted;
-    const effects: EvbEffect[] = this.remote === undefined ? [{ kind: 'up' }] : [];
+    const changes: EvbEffect[] = this.remote === undefined ? [{ kind: 'up' }] : [];
     this.remote = tlv;
     this.#negotiation.receive(tlv);
     const asked = tlv.stationStatus.rrreq
       ? 'the station requests relay'
       : 'the station does not request relay';
-    effects.push(...this.#recompute(wantedBefore, asked));
-    return effects;
+    return this.#recompute(wantedBefore, asked, changes);
   }
 
   /** Neighbour lost, aged out or shut down; link down. */
@@ -89,13 +88,15 @@ export class EvbBridge {
     return this.#recompute(this.relayWanted, '');
   }
 
-  #recompute(wantedBefore: boolean, reason: string): EvbEffect[] {
+  /** `changes` come behind new operational values, so that what they set off runs with those. */
+  #recompute(wantedBefore: boolean, reason: string, changes: EvbEffect[] = []): EvbEffect[] {
     const effects: EvbEffect[] = [];
     const operational = this.#negotiation.operational();
     if (!sameParameters(operational, this.#operational)) {
       this.#operational = operational;
       effects.push({ kind: 'operational', parameters: operational });
     }
+    effects.push(...changes);
     if (this.relayWanted !== wantedBefore) effects.push({ kind: 'relay', active: this.relayWanted, reason });
     const tlv = this.#build();
     if (!sameTlv(tlv, this.#tlv)) {

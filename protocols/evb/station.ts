@@ -35,7 +35,7 @@ export class EvbStation {
   readonly #negotiation: ParameterNegotiation;
   #operational: EvbParameters;
   #tlv: EvbTlv;
-  /** The bridge has echoed our status octet since it was last heard for the first time. */
+  /** The bridge has echoed our status octet, one that differs from an octet never filled in. */
   #echoed = false;
 
   constructor(policy: EvbStationPolicy) {
@@ -74,29 +74,15 @@ export class EvbStation {
     if (tlv?.mode !== EVB_MODE_BRIDGE) return this.#down(reason);
     const relayBefore = this.relayActive;
     const before = this.remote;
-    const effects: EvbEffect[] = [];
-    if (before === undefined) effects.push({ kind: 'up' });
-    const echoes = sameStatus(tlv.stationStatus, this.#tlv.stationStatus);
-    if (
-      before?.bridgeStatus.rrctr &&
-      !tlv.bridgeStatus.rrctr &&
-      tlv.bridgeStatus.rrcap &&
-      this.#policy.reflectiveRelay
-    ) {
-      effects.push({
-        kind: 'peerRestarted',
-        reason: 'the bridge turned relay off without being asked: it restarted',
-      });
-      this.#echoed = false;
-    } else if (this.#echoed && blank(tlv.stationStatus) && !blank(this.#tlv.stationStatus)) {
-      effects.push({ kind: 'peerRestarted', reason: 'the bridge no longer echoes our status: it restarted' });
-      this.#echoed = false;
-    }
-    if (echoes) this.#echoed = true;
+    const restarted = before && this.#restarted(before, tlv);
+    if (restarted !== undefined) this.#echoed = false;
+    else if (sameStatus(tlv.stationStatus, this.#tlv.stationStatus)) this.#echoed = true;
     this.remote = tlv;
     this.#negotiation.receive(tlv);
-    effects.push(...this.#recompute(relayBefore, relayReason(tlv, this.#policy.reflectiveRelay)));
-    return effects;
+    const changes: EvbEffect[] = [];
+    if (before === undefined) changes.push({ kind: 'up' });
+    if (restarted !== undefined) changes.push({ kind: 'peerRestarted', reason: restarted });
+    return this.#recompute(relayBefore, relayReason(tlv, this.#policy.reflectiveRelay), changes);
   }
 
   /** Neighbour lost, aged out or shut down; link down. */
@@ -113,19 +99,35 @@ export class EvbStation {
     return [{ kind: 'down', reason }, ...this.#recompute(relayBefore, reason)];
   }
 
-  #recompute(relayBefore: boolean, reason: string): EvbEffect[] {
+  /** Why `tlv` looks like that of a bridge which lost its state since `before`; undefined when it does not (evb-tlv.md 1.8). */
+  #restarted(before: EvbTlv, tlv: EvbTlv): string | undefined {
+    const echo = tlv.stationStatus;
+    // A status without RRREQ that is filled in is the late echo of a request of ours to turn relay off.
+    const asked = !this.#policy.reflectiveRelay || (!echo.rrreq && !blank(echo));
+    if (before.bridgeStatus.rrctr && !tlv.bridgeStatus.rrctr && tlv.bridgeStatus.rrcap && !asked) {
+      return 'the bridge turned relay off without being asked: it restarted';
+    }
+    if (this.#echoed && blank(echo)) return 'the bridge no longer echoes our status: it restarted';
+    return undefined;
+  }
+
+  /** `changes` come behind new operational values, so that what they set off runs with those. */
+  #recompute(relayBefore: boolean, reason: string, changes: EvbEffect[] = []): EvbEffect[] {
     const effects: EvbEffect[] = [];
     const operational = this.#negotiation.operational();
     if (!sameParameters(operational, this.#operational)) {
       this.#operational = operational;
       effects.push({ kind: 'operational', parameters: operational });
     }
+    effects.push(...changes);
     if (this.relayActive !== relayBefore) effects.push({ kind: 'relay', active: this.relayActive, reason });
     const tlv = this.#build();
     if (!sameTlv(tlv, this.#tlv)) {
       this.#tlv = tlv;
       effects.push({ kind: 'localChange' });
     }
+    // A blank status and one that was never filled in look the same: neither tells an echo.
+    if (blank(tlv.stationStatus)) this.#echoed = false;
     return effects;
   }
 
