@@ -10,23 +10,24 @@ const DEADLINE = 10_000;
 const MAX_REMEMBERED = 1024;
 
 export class Access {
-  /** A unique name is never given twice by one bus, and its credentials are those of the time it connected. */
-  private readonly remembered = new Map<string, Promise<boolean>>();
+  /** A bus gives a unique name once, and its credentials are those of the time it connected. */
+  private readonly remembered = new WeakMap<Connection, Map<string, Promise<boolean>>>();
 
+  /** Whether the owner of this unique name may change things. Rejects with CallError when it has left the bus. */
   isAllowed(sender: string, connection: Connection): Promise<boolean> {
-    let allowed = this.remembered.get(sender);
+    let senders = this.remembered.get(connection);
+    if (senders === undefined) {
+      senders = new Map();
+      this.remembered.set(connection, senders);
+    }
+    let allowed = senders.get(sender);
     if (allowed === undefined) {
       allowed = ask(sender, connection);
-      this.remembered.set(sender, allowed);
-      allowed.catch(() => this.remembered.delete(sender));
-      if (this.remembered.size > MAX_REMEMBERED) this.remembered.delete(this.remembered.keys().next().value!);
+      senders.set(sender, allowed);
+      allowed.catch(() => senders.delete(sender));
+      if (senders.size > MAX_REMEMBERED) senders.delete(senders.keys().next().value!);
     }
     return allowed;
-  }
-
-  /** For another bus. */
-  forget(): void {
-    this.remembered.clear();
   }
 }
 

@@ -6,7 +6,7 @@
 
 import { readFile } from 'node:fs/promises';
 
-import { CallError, type Connection } from './connection.ts';
+import { BusError, CallError, type Connection } from './connection.ts';
 import {
   type Encoded,
   type Envelope,
@@ -98,7 +98,7 @@ export interface ObjectServerOptions {
   root: string;
   log: Log;
   /** Rejects with CallError when this caller may not use a privileged method. */
-  authorize?(sender: string, member: string): Promise<void>;
+  authorize?(sender: string, member: string, connection: Connection): Promise<void>;
   timers?: Timers;
 }
 
@@ -215,7 +215,7 @@ export class ObjectServer {
 
   /** Answers a method call that came in on `connection`. Never throws. */
   handle(envelope: Envelope, connection: Connection): void {
-    this.answer(envelope)
+    this.answer(envelope, connection)
       .then(({ signature, body }) => {
         if (envelope.flags & NO_REPLY_EXPECTED || !connection.isOpen) return;
         // Who waited for the reply expects to have been told what it changed.
@@ -235,6 +235,8 @@ export class ObjectServer {
 
   private asCallError(error: unknown, envelope: Envelope): CallError {
     if (error instanceof CallError) return error;
+    // The bus went away while it was asked about the caller; that is reported where it is noticed.
+    if (error instanceof BusError) return new CallError(`${STANDARD}Disconnected`, error.message);
     const what = `${envelope.interface ?? ''}.${envelope.member} on ${envelope.path}`;
     this.log.error(
       `D-Bus call ${what} by ${envelope.sender} failed: ${(error as Error)?.stack ?? String(error)}`,
@@ -245,7 +247,10 @@ export class ObjectServer {
     return new CallError(`${STANDARD}Failed`, `${what}: evbd could not do this; its log says more`);
   }
 
-  private async answer(envelope: Envelope): Promise<{ signature: string; body: readonly Value[] }> {
+  private async answer(
+    envelope: Envelope,
+    connection: Connection,
+  ): Promise<{ signature: string; body: readonly Value[] }> {
     const { path = '', member = '', interface: name, sender = '' } = envelope;
     const node = this.find(path);
     const exported = node?.exported ?? null;
@@ -274,7 +279,7 @@ export class ObjectServer {
       const text = `${member}: arguments of ${envelope.bodyLength} octets are more than ${MAX_CALL_BODY}`;
       throw new CallError(`${STANDARD}LimitsExceeded`, text);
     }
-    if (method.privileged) await this.authorize?.(sender, member);
+    if (method.privileged) await this.authorize?.(sender, member, connection);
     let args: Value[];
     try {
       args = envelope.readBody();

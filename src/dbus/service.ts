@@ -3,7 +3,7 @@
 import type { Daemon, DaemonEvents, LinkStatus, VsiStatus } from '../runtime/model.ts';
 import { EvbError } from '../runtime/model.ts';
 import { Access } from './access.ts';
-import { type Bus, BusError, busAddress, CallError, Connection, isSystemBus } from './connection.ts';
+import { type Bus, BusError, CallError, Connection, isSystemBus } from './connection.ts';
 import { BUS_NAME, ERROR_PREFIX, LINK, linkPath, MANAGER, ROOT, VSI, vsiPath } from './names.ts';
 import {
   type Interface,
@@ -57,7 +57,6 @@ class BusService implements Service {
   private readonly log: Log;
   private readonly timers: Timers;
   private readonly server: ObjectServer;
-  private readonly access: Access | null;
   private connection: Connection | null = null;
   private closed = false;
   private retry: unknown = null;
@@ -77,17 +76,16 @@ class BusService implements Service {
     this.log = options.log;
     this.timers = options.timers ?? processTimers;
     const { isAllowed } = options;
-    this.access = isAllowed === undefined && isSystemBus(this.bus) ? new Access() : null;
+    const access = isAllowed === undefined && isSystemBus(this.bus) ? new Access() : null;
     this.server = new ObjectServer({
       root: ROOT,
       log: this.log,
       timers: this.timers,
-      authorize: async (sender, member) => {
+      authorize: async (sender, member, connection) => {
         const allowed =
           isAllowed !== undefined
             ? await isAllowed(sender, member)
-            : this.access === null ||
-              (this.connection !== null && (await this.access.isAllowed(sender, this.connection)));
+            : access === null || (await access.isAllowed(sender, connection));
         if (!allowed) {
           const text = `${member} is for root and for members of group evbd; run as root, or usermod --append --groups evbd USER`;
           throw new CallError('org.freedesktop.DBus.Error.AccessDenied', text);
@@ -106,16 +104,19 @@ class BusService implements Service {
   }
 
   async start(): Promise<void> {
-    this.server.add(ROOT, [this.managerInterface()]);
-    for (const link of this.daemon.links()) this.putLink(link);
-    for (const vsi of this.daemon.vsis()) this.putVsi(vsi);
-    await this.connect();
+    // Listening first: nothing that happens while the bus is being reached is missed.
     for (const [event, listener] of Object.entries(this.listeners)) {
       this.daemon.on(event as keyof DaemonEvents, listener);
     }
-    // What happened while the bus was being reached.
+    this.server.add(ROOT, [this.managerInterface()]);
     for (const link of this.daemon.links()) this.putLink(link);
     for (const vsi of this.daemon.vsis()) this.putVsi(vsi);
+    try {
+      await this.connect();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
   }
 
   async close(): Promise<void> {
@@ -192,7 +193,6 @@ class BusService implements Service {
     this.connection = null;
     this.server.attach(null);
     this.watchers.clear();
-    this.access?.forget();
     this.log.warn(`${reason.message}; evbd goes on without it and tries again`);
     this.reconnectIn(MIN_BACKOFF, '');
   }
@@ -205,7 +205,7 @@ class BusService implements Service {
           await this.connection?.close();
           return;
         }
-        this.log.info(`bus ${busAddress(this.bus)}: back, ${BUS_NAME} is served again`);
+        this.log.info(`bus ${this.connection?.address}: back, ${BUS_NAME} is served again`);
       } catch (error) {
         if (this.closed) return;
         const reason = (error as Error).message;

@@ -31,7 +31,7 @@ test.each<[string, number, number[] | null, string, boolean]>([
   expect(isMember(uid, groups, passwd, groupFile)).toBe(expected);
 });
 
-describe.runIf(needs({ programs: ['dbus-daemon'], root: true }))('the system bus', () => {
+describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'], root: true }))('the system bus', () => {
   const before = process.env['DBUS_SYSTEM_BUS_ADDRESS'];
   afterEach(() => {
     if (before === undefined) delete process.env['DBUS_SYSTEM_BUS_ADDRESS'];

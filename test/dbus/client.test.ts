@@ -36,7 +36,7 @@ test('a request survives its dictionary', () => {
   }
 });
 
-describe.runIf(needs({ programs: ['dbus-daemon'] }))('client', () => {
+describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('client', () => {
   let bus: TestBus;
   let daemon: FakeDaemon;
   let service: Service;

@@ -118,7 +118,7 @@ async function failure(promise: Promise<unknown>): Promise<{ name: string; messa
 
 const STANDARD = 'org.freedesktop.DBus.Error.';
 
-describe.runIf(needs({ programs: ['dbus-daemon'] }))('service', () => {
+describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () => {
   let bus: TestBus;
   let daemon: FakeDaemon;
   let log: TestLog;
@@ -901,8 +901,10 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('service', () => {
 
   describe('the bus', () => {
     test('a second service is told who is there', async () => {
-      const second = startService({ daemon: new FakeDaemon(), bus: bus.address, log });
+      const other = new FakeDaemon();
+      const second = startService({ daemon: other, bus: bus.address, log });
       await expect(second).rejects.toThrow(BusError);
+      expect(other.listenerCount('vsiChanged')).toBe(0);
       await expect(second).rejects.toThrow(
         `process ${process.pid} owns org.evbd1 already; stop it, or give another bus`,
       );

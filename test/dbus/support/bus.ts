@@ -43,7 +43,9 @@ export async function startBus(policy?: string): Promise<TestBus> {
     directory,
     stop: () => stop(),
     async start() {
-      const child = spawn('dbus-daemon', ['--nofork', '--print-address', `--config-file=${configuration}`], {
+      // A test run that is killed takes its bus along.
+      const command = ['dbus-daemon', '--nofork', '--print-address', `--config-file=${configuration}`];
+      const child = spawn('setpriv', ['--pdeathsig', 'KILL', ...command], {
         stdio: ['ignore', 'pipe', 'pipe'],
       });
       let complaint = '';
