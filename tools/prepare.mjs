@@ -241,7 +241,7 @@ function parts() {
   return [
     {
       title: 'installing the dependencies (npm ci)',
-      command: ['npm', 'ci', '--no-audit', '--no-fund'],
+      command: ['npm', 'ci', '--include=dev', '--no-audit', '--no-fund'],
       folder: at('node_modules'),
       stamp: at('node_modules', '.evbd-stamp'),
       sources: [at('package-lock.json')],
