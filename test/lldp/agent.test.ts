@@ -442,7 +442,7 @@ describe('receive machine (lldp.md 6)', () => {
   test('RX_LLDP_INITIALIZE: reception off drops the neighbours and hears nothing', () => {
     const lldp = running();
     lldp.receive(pdu(1), 0);
-    expect(heard(lldp.setAdminStatus('enabledTxOnly'))).toEqual(['LLDP reception is off']);
+    expect(heard(lldp.setAdminStatus('enabledTxOnly'))).toEqual(['LLDP is off on this side']);
     expect(lldp.receive(pdu(1), 0)).toEqual([]);
     expect(lldp.counters.statsFramesInTotal).toBe(1);
   });
