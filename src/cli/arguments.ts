@@ -65,7 +65,7 @@ export const VERBS = {
     options: { timeout },
   },
   associate: {
-    synopsis: 'LINK (--mac M | --vlan V | --filter F) (--profile P | --manager X --type T --type-version N)',
+    synopsis: 'LINK (--mac M|--vlan V|--filter F) (--profile P|--manager X --type T --type-version N)',
     help: 'asks the bridge to let a guest in; waits for its answer',
     positionals: [1, 1],
     options: vsiOptions,

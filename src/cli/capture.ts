@@ -1,6 +1,7 @@
 /** `decode` and `trace`: frames as a ladder or as documents. */
 
-import { closeSync, createReadStream, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { readInput } from './input.ts';
 import { Ladder, type Side } from './ladder.ts';
 import { pcapFileHeader, pcapRecord, readPcap } from './pcap.ts';
 import type { FrameDocument } from './summary.ts';
@@ -67,7 +68,7 @@ export async function decodeFile(file: string, print: Print, terminal: Terminal 
   const display = new Display(print, terminal, LOOK_AHEAD);
   let first: { seconds: number; nanoseconds: number } | undefined;
   try {
-    for await (const frame of readPcap(file === '-' ? process.stdin : createReadStream(file))) {
+    for await (const frame of readPcap(readInput(file))) {
       first ??= frame;
       const time = frame.seconds - first.seconds + (frame.nanoseconds - first.nanoseconds) / 1e9;
       await display.show(frame.octets, Number(time.toFixed(9)), frame.cut);

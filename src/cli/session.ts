@@ -1,6 +1,5 @@
 /** The verbs that talk to evbd. */
 
-import { createReadStream } from 'node:fs';
 import type { Client } from '../dbus/client.ts';
 import { EvbError, type LinkStatus, type VsiRequest, type VsiStatus } from '../runtime/model.ts';
 import type { Command, Values, VerbName } from './arguments.ts';
@@ -201,11 +200,13 @@ async function requestMany(
     );
   }
   const file = session.values['from']!;
-  const stream = file === '-' ? process.stdin : createReadStream(file);
   const input = await session
-    .within(readAll(stream), () => `--from ${file}: the input has not ended`)
-    // An input that is still open would keep the process.
-    .finally(() => stream.destroy());
+    .within(readAll(file), () => `--from ${file}: the input has not ended`)
+    .catch((error) => {
+      // An input that is still open would keep the process.
+      if (file === '-') process.stdin.destroy();
+      throw error;
+    });
   const lines = input
     .split('\n')
     .map((text, i) => ({ number: i + 1, text: text.trim() }))
@@ -244,10 +245,11 @@ async function requestMany(
   return failed > 0 ? 1 : 0;
 }
 
-async function readAll(input: AsyncIterable<Buffer>): Promise<string> {
-  const pieces: Buffer[] = [];
+async function readAll(file: string): Promise<string> {
+  const { readInput } = await import('./input.ts');
+  const pieces: Uint8Array[] = [];
   let length = 0;
-  for await (const piece of input) {
+  for await (const piece of readInput(file)) {
     length += piece.length;
     if (length > INPUT_MAX) throw new UsageError('--from: more than 64 MiB; split it');
     pieces.push(piece);
