@@ -144,8 +144,7 @@ export class Bridge {
   }
 
   linkDown(reason: string, now: number): BridgeEffect[] {
-    if (this.#port === undefined) return [];
-    const effects = this.#fromPort(this.#port.setEnabled(false, now), now);
+    const effects = this.#port === undefined ? [] : this.#fromPort(this.#port.setEnabled(false, now), now);
     this.#port = undefined;
     this.relayReason = reason;
     return [...effects, ...this.#releaseAll(reason, now), { kind: 'link' }];

@@ -186,7 +186,8 @@ export function parseConfig(text: string, file: string): Config {
   if (!result.success) {
     for (const issue of result.issues) {
       const path = (issue.path ?? []).map(({ key }) => key as string | number);
-      problems.push({ offset: offsetOf(document.contents, path), text: problemText(issue, path) });
+      const unknown = isUnknownKey(issue);
+      problems.push({ offset: offsetOf(document.contents, path, unknown), text: problemText(issue, path) });
     }
   } else {
     const config = result.output;
@@ -207,15 +208,19 @@ export function parseConfig(text: string, file: string): Config {
   throw new ConfigError(problems.map(({ offset, text }) => `${at(offset)}: ${text}`));
 }
 
+function isUnknownKey(issue: v.BaseIssue<unknown>): boolean {
+  return issue.type === 'strict_object' && issue.expected === 'never';
+}
+
 function problemText(issue: v.BaseIssue<unknown>, path: readonly (string | number)[]): string {
   const key = path.join('.');
-  if (issue.type === 'strict_object' && issue.expected === 'never') return `${key}: unknown key`;
+  if (isUnknownKey(issue)) return `${key}: unknown key`;
   if (issue.received === 'undefined') return `${key}: missing`;
   return `${key === '' ? 'the file' : key}: ${issue.message}, found ${issue.received}`;
 }
 
-/** Offset of the deepest node on the path: of an unknown key, the key itself. */
-function offsetOf(contents: Node | null, path: readonly (string | number)[]): number {
+/** Offset of the deepest node on the path: the value, or the key where the value is no scalar or `atKey` asks for it. */
+function offsetOf(contents: Node | null, path: readonly (string | number)[], atKey = false): number {
   let node: unknown = contents;
   let offset = contents?.range?.[0] ?? 0;
   for (const key of path) {
@@ -224,7 +229,7 @@ function offsetOf(contents: Node | null, path: readonly (string | number)[]): nu
       if (pair === undefined) break;
       const keyNode = pair.key as Node;
       node = pair.value;
-      const scalar = isScalar(node) && node.value !== null;
+      const scalar = isScalar(node) && node.value !== null && !atKey;
       offset = (scalar ? (node as Node).range?.[0] : keyNode.range?.[0]) ?? offset;
     } else {
       const item = (node as { items?: unknown[] } | undefined)?.items?.[key as number];

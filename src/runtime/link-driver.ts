@@ -60,6 +60,7 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
   #told = '';
   readonly #alarm = new Alarm(() => this.perform(this.machine.advance(now())));
   #settled: (() => void)[] = [];
+  #unheard: (() => void)[] = [];
 
   constructor(name: string, around: Surroundings) {
     this.name = name;
@@ -88,13 +89,14 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
     const same = before?.index === link?.index && before?.mac === link?.mac;
     if (this.#socket !== undefined && !(usable && same)) this.#close(this.#absence(same));
     if (this.#socket === undefined && usable) this.#open(link.index, link.mac!);
-    else if (before === undefined || !same) this.linkChanged();
+    else if (this.#socket === undefined) this.perform(this.machine.linkDown(this.#absence(true), now()));
   }
 
   /** Deassociated, goodbye said, kernel as it was: silent until taken up again. */
   async release(): Promise<void> {
     if (this.#released) return;
-    await this.letGo();
+    // A peer that does not even acknowledge has nothing to be told.
+    await Promise.race([this.letGo(), new Promise<void>((resolve) => this.#unheard.push(resolve))]);
     this.#released = true;
     this.perform(this.machine.shutdown(now()));
     await this.#sent();
@@ -143,6 +145,7 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
         this.#remember(effect.neighbour);
         break;
       case 'undelivered':
+        for (const unheard of this.#unheard.splice(0)) unheard();
         this.log('debug', `an ECP request was not acknowledged in ${effect.attempts} transmissions`);
         break;
       case 'link':

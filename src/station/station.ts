@@ -97,15 +97,14 @@ export class Station {
     const effects: PortEffect[] = [];
     if (this.#policy.evb) effects.push(...this.#port.setEvbTlv(this.#evb.tlv));
     effects.push(...this.#port.setEnabled(true, now));
-    return [...this.#fromPort(effects, now), { kind: 'link' }];
+    return [...this.#fromPort(effects, now), ...this.#showWaiting(now), { kind: 'link' }];
   }
 
   linkDown(reason: string, now: number): StationEffect[] {
-    if (this.#port === undefined) return [];
-    const effects = this.#fromPort(this.#port.setEnabled(false, now), now);
+    const effects = this.#port === undefined ? [] : this.#fromPort(this.#port.setEnabled(false, now), now);
     this.#port = undefined;
     this.relayReason = reason;
-    return [...effects, { kind: 'link' }];
+    return [...effects, ...this.#showWaiting(now), { kind: 'link' }];
   }
 
   frame(frame: EthernetFrame, now: number): StationEffect[] {
@@ -258,6 +257,14 @@ export class Station {
     return this.#vdpUp ? 'asked the bridge' : 'waiting for an EVB bridge on this link';
   }
 
+  /** What the VSIs that are not being asked for wait for. */
+  #showWaiting(now: number): StationEffect[] {
+    const waiting = [...this.vsis.values()].filter(
+      ({ wanted, machine }) => wanted && machine.state === 'INIT',
+    );
+    return waiting.flatMap((vsi) => this.#show(vsi, this.#waitingReason(), now));
+  }
+
   #ask(vsi: StationVsi, now: number): StationEffect[] {
     vsi.retryAt = Number.POSITIVE_INFINITY;
     if (vsi.wanted === undefined) return [];
@@ -321,7 +328,7 @@ export class Station {
           return this.#askAll(now);
         case 'down':
           this.#port?.outbox.clear();
-          return [];
+          return this.#showWaiting(now);
         case 'peerRestarted':
           return now > this.#heardSince ? this.#askAll(now) : [];
         default:

@@ -1,0 +1,212 @@
+/** Two evbd on a veth pair: what they make of the kernel's bridge port, and what is left of it afterwards. */
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { needs } from '../support/needs.ts';
+import { eventually, Host, World } from '../support/world.ts';
+
+const ready = needs({ networkNamespace: true, programs: ['ip', 'bridge', 'dbus-daemon'] });
+
+const PROFILE = 'profiles: { web: { manager: 1, type: 0x123456, type-version: 1 } }';
+/** TTL 3 s, so that a station that is gone is missed soon. */
+const UPLINK = `uplinks: { eth1: { lldp: { tx-interval: 1, tx-hold: 2 } } }\n${PROFILE}`;
+const GUEST = '52:54:00:00:00:01';
+const OTHER = '52:54:00:00:00:02';
+
+let world: World;
+let station: Host;
+let bridge: Host;
+
+const port = () => world.bridgePort('br', 'swp1');
+const hairpin = () => port()['hairpin'];
+const hairpinIs = (on: boolean) => eventually(hairpin, (is) => is === on, `hairpin ${on}`);
+const entries = () => world.staticEntries('br', 'swp1');
+const stationMac = async () => (await station.link('eth1')).mac as string;
+
+async function connect(uplink = UPLINK, ports = 'ports: { swp1: { enforce: on } }'): Promise<void> {
+  station = await Host.create(world, 'sta', uplink);
+  bridge = await Host.create(world, 'br', ports);
+  await bridge.start();
+  await station.start();
+  await station.must('wait', 'eth1', 'negotiated');
+}
+
+beforeEach(async () => {
+  if (!ready) return;
+  world = await World.create('sta', 'br');
+  const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
+  world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
+  world.in('br', 'ip', 'link', 'add', 'br0', 'type', 'bridge');
+  world.in('br', 'ip', 'link', 'set', 'swp1', 'master', 'br0');
+  for (const [namespace, link] of [
+    ['br', 'br0'],
+    ['br', 'swp1'],
+    ['sta', 'eth1'],
+  ] as const) {
+    world.in(namespace, 'ip', 'link', 'set', link, 'up');
+  }
+});
+afterEach(() => world?.end());
+
+describe.runIf(ready)('hairpin', { timeout: 60_000 }, () => {
+  it('is on while relay is negotiated, and off again after the shutdown LLDPDU', async () => {
+    expect(hairpin()).toBe(false);
+    await connect();
+    await station.must('wait', 'eth1', 'relay');
+    expect(hairpin()).toBe(true);
+    await station.must('release', 'eth1');
+    await hairpinIs(false);
+  });
+
+  it('stays off when the station does not request relay', async () => {
+    await connect('uplinks: { eth1: { reflective-relay: off } }');
+    expect((await bridge.link('swp1')).relay).toBe('off');
+    expect(hairpin()).toBe(false);
+  });
+
+  it('stays off when the port denies relay, and the station learns that', async () => {
+    await connect(UPLINK, 'ports: { swp1: { reflective-relay: deny } }');
+    const { status, stderr } = await station.evbctl('wait', 'eth1', 'relay');
+    expect({ status, stderr }).toMatchObject({ status: 1, stderr: expect.stringContaining('RRCAP') });
+    expect(hairpin()).toBe(false);
+  });
+
+  it('goes off when the TTL of a station that was killed runs out', async () => {
+    await connect();
+    await hairpinIs(true);
+    await station.stop('SIGKILL');
+    await hairpinIs(false);
+  });
+
+  it('goes off with the link, and on again with it', async () => {
+    await connect();
+    await hairpinIs(true);
+    world.in('sta', 'ip', 'link', 'set', 'eth1', 'down');
+    await hairpinIs(false);
+    world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
+    await hairpinIs(true);
+  });
+
+  it('is put back to on where the administrator had it on', async () => {
+    world.in('br', 'bridge', 'link', 'set', 'dev', 'swp1', 'hairpin', 'on');
+    await connect();
+    await station.must('wait', 'eth1', 'relay');
+    await station.must('release', 'eth1');
+    await eventually(
+      () => bridge.link('swp1'),
+      ({ relay }) => relay === 'no-peer',
+      'relay',
+    );
+    expect(hairpin()).toBe(true);
+  });
+
+  it('is put right when somebody else turns it off', async () => {
+    await connect();
+    await hairpinIs(true);
+    world.in('br', 'bridge', 'link', 'set', 'dev', 'swp1', 'hairpin', 'off');
+    await hairpinIs(true);
+  });
+
+  it('is refused, and said so, when the port is in no bridge; it follows the port into one', async () => {
+    world.in('br', 'ip', 'link', 'set', 'swp1', 'nomaster');
+    await connect();
+    expect(await bridge.link('swp1')).toMatchObject({
+      relay: 'refused',
+      relayReason: expect.stringContaining('in no'),
+    });
+    world.in('br', 'ip', 'link', 'set', 'swp1', 'master', 'br0');
+    await hairpinIs(true);
+    await station.must('wait', 'eth1', 'relay');
+  });
+});
+
+describe.runIf(ready)('enforce: on', { timeout: 60_000 }, () => {
+  it('admits the station and what is associated, and nothing else', async () => {
+    await connect();
+    await eventually(port, ({ locked, learning }) => locked === true && learning === false, 'locked');
+    const mac = await stationMac();
+    await eventually(entries, (macs) => macs.includes(mac), "the station's own address");
+    await station.must('preassociate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    expect(entries()).toEqual([mac]);
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    await station.must('associate', 'eth1', '--mac', OTHER, '--profile', 'web');
+    expect(entries()).toEqual([GUEST, OTHER, mac].sort());
+    const [vsi] = (await station.vsis()).filter(({ filters }) => filters[0].mac === GUEST);
+    await station.must('deassociate', vsi.id);
+    expect(entries()).toEqual([OTHER, mac].sort());
+    expect((await bridge.vsis()).map(({ filters }) => filters[0].mac)).toEqual([OTHER]);
+  });
+
+  it('releases all of a station that is gone', async () => {
+    await connect();
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    world.in('sta', 'ip', 'link', 'set', 'eth1', 'down');
+    await eventually(entries, (macs) => macs.length === 0, 'static entries');
+    expect(await bridge.vsis()).toEqual([]);
+  });
+
+  it('puts the port back on release', async () => {
+    await connect();
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    await bridge.must('release', 'swp1');
+    expect(port()).toMatchObject({ hairpin: false, locked: false, learning: true });
+    expect(entries()).toEqual([]);
+  });
+
+  it("refuses the bridge's own address", async () => {
+    const [{ address }] = JSON.parse(world.in('br', 'ip', '-j', 'link', 'show', 'dev', 'br0'));
+    await connect();
+    const { status, stderr } = await station.evbctl(
+      'associate',
+      'eth1',
+      '--mac',
+      address,
+      '--profile',
+      'web',
+    );
+    expect({ status, stderr }).toMatchObject({ status: 1, stderr: expect.stringContaining('invalid VID') });
+  });
+});
+
+describe.runIf(ready)('the end of the daemon', { timeout: 60_000 }, () => {
+  const settled = () => {
+    const { hairpin, locked, learning } = port();
+    return { hairpin, locked, learning, entries: entries() };
+  };
+
+  it('with on-exit: keep changes nothing, and the next start takes over without a gap', async () => {
+    await connect();
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    const before = settled();
+    expect(before).toMatchObject({ hairpin: true, locked: true });
+    for (const host of [bridge, station]) {
+      expect(await host.stop()).toBe(0);
+      expect(settled()).toEqual(before);
+      await host.start();
+      expect(settled()).toEqual(before);
+      await station.must('wait', 'eth1', 'relay');
+      expect(await station.vsis()).toMatchObject([{ state: 'associated', filters: [{ mac: GUEST }] }]);
+      expect(await bridge.vsis()).toMatchObject([{ state: 'associated', filters: [{ mac: GUEST }] }]);
+      expect(settled()).toEqual(before);
+    }
+  });
+
+  it('by kill -9 leaves nothing that the next start does not put right', async () => {
+    await connect();
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    await bridge.stop('SIGKILL');
+    await station.must('release', 'eth1');
+    bridge.configure('ports: {}');
+    await bridge.start();
+    expect(settled()).toMatchObject({ hairpin: false, locked: false, learning: true, entries: [] });
+  });
+
+  it('with on-exit: release undoes all and says goodbye', async () => {
+    await connect(`on-exit: release\n${UPLINK}`, 'on-exit: release\nports: { swp1: { enforce: on } }');
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    expect(await station.stop()).toBe(0);
+    await hairpinIs(false);
+    expect(await bridge.vsis()).toEqual([]);
+    expect(await bridge.stop()).toBe(0);
+    expect(settled()).toMatchObject({ hairpin: false, locked: false, learning: true, entries: [] });
+  });
+});
