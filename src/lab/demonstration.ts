@@ -5,10 +5,11 @@
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { ETHERTYPE_ECP, ETHERTYPE_LLDP } from '../../protocols/ethernet/index.ts';
+import { macFromOctets } from '../../protocols/octets/index.ts';
 import { Host, profile } from './daemons.ts';
 import { type Display, type ReachRow, totals } from './display.ts';
 import { watchPort } from './kernel-events.ts';
-import { build, type Guest, guestsOf, hairpinMode, LabError } from './namespaces.ts';
+import { build, type Guest, guestsOf, hairpinMode, LabError, stationMac } from './namespaces.ts';
 import { GuestPrograms, now, type Reach, Wire } from './traffic.ts';
 
 export interface Step {
@@ -48,6 +49,8 @@ const message = (error: unknown): string => (error instanceof Error ? error.mess
 const isProtocol = (octets: Uint8Array): boolean =>
   [ETHERTYPE_LLDP, ETHERTYPE_ECP].includes(((octets[12] ?? 0) << 8) | (octets[13] ?? 0));
 
+const sourceOf = (octets: Uint8Array): string => macFromOctets(octets.subarray(6, 12));
+
 /** A promise that is settled from outside. */
 class Gate<T> {
   open!: (value: T) => void;
@@ -74,6 +77,7 @@ export class Demonstration {
   readonly #programs: GuestPrograms;
   readonly #rows: ReachRow[] = [];
   #firstFrame: number | undefined;
+  #echoes = 0;
   #hairpinOn: number | undefined;
   /** The first frame of each side: its daemon is up. */
   readonly #heard = { station: new Gate<void>(), switch: new Gate<void>() };
@@ -88,6 +92,12 @@ export class Demonstration {
       pcap,
       ({ time, direction, octets }) => {
         if (!isProtocol(octets)) return;
+        if (direction === 'to station' && sourceOf(octets) === stationMac) {
+          // With STP off a Linux bridge floods the protocols' group address too, in hairpin mode back to the station.
+          if (this.#echoes++ === 0)
+            this.#display.event(time, "br0 also echoes the station's frames (not shown)");
+          return;
+        }
         const from = direction === 'to switch' ? 'station' : 'switch';
         if (from === 'station') this.#firstFrame ??= time;
         this.#heard[from].open();

@@ -7,7 +7,9 @@
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import fs from 'node:fs';
 import { createInterface } from 'node:readline';
+import { ETHERTYPE_ECP } from '../../protocols/ethernet/index.ts';
 import { toHex } from '../../protocols/octets/index.ts';
+import { summarize } from '../cli/ladder.ts';
 import { pcapFileHeader, pcapRecord } from '../cli/pcap.ts';
 import type { Answer, Question } from './guest.ts';
 import { type Guest, interfaceIndex, LabError, program, start } from './namespaces.ts';
@@ -27,6 +29,36 @@ export const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 /** The two ends are read by two programs; what they tell is put in order of time before anybody sees it. */
 const settle = 30;
 
+interface Happening {
+  time: number;
+  tell: () => void;
+  ecp?: { operation: string; sequence: number; direction: Direction } | undefined;
+}
+
+function ecpOf({ octets, direction }: WireFrame): Happening['ecp'] {
+  if (((octets[12]! << 8) | octets[13]!) !== ETHERTYPE_ECP) return undefined;
+  const { ecp } = summarize(octets).document;
+  return ecp && { operation: ecp.operation, sequence: ecp.sequence, direction };
+}
+
+/** By time; but an ECP acknowledgement never before its request, which may have been read a moment later elsewhere. */
+function inOrder(happenings: Happening[]): Happening[] {
+  const sorted = happenings.sort((a, b) => a.time - b.time);
+  for (let i = 0; i < sorted.length; i++) {
+    const ack = sorted[i]!.ecp;
+    if (ack?.operation !== 'ack') continue;
+    const late = sorted.findIndex(
+      ({ ecp }, j) =>
+        j > i &&
+        ecp?.operation === 'request' &&
+        ecp.sequence === ack.sequence &&
+        ecp.direction !== ack.direction,
+    );
+    if (late > i) sorted.splice(i, 0, ...sorted.splice(late, 1));
+  }
+  return sorted;
+}
+
 /** Everything on the wire: each frame once, read where it arrives. */
 export class Wire {
   /** Frames of each source address so far, by direction. */
@@ -36,7 +68,7 @@ export class Wire {
   };
   readonly #ends: ChildProcessWithoutNullStreams[] = [];
   readonly #synced = new Map<string, () => void>();
-  #pending: { time: number; tell: () => void }[] = [];
+  #pending: Happening[] = [];
   #marks = 0;
   #pcap: number | undefined;
   readonly #onFrame: (frame: WireFrame) => void;
@@ -84,7 +116,7 @@ export class Wire {
           const frame = { time: Number(BigInt(first!)) / 1e6, direction, octets: Buffer.from(hex!, 'hex') };
           const source = toHex(frame.octets.subarray(6, 12));
           this.#counts[direction].set(source, (this.#counts[direction].get(source) ?? 0) + 1);
-          this.note(frame.time, () => this.#pass(frame));
+          this.#pending.push({ time: frame.time, tell: () => this.#pass(frame), ecp: ecpOf(frame) });
         }
       });
     });
@@ -101,7 +133,7 @@ export class Wire {
   }
 
   #tell(until: number): void {
-    const due = this.#pending.filter(({ time }) => time <= until).sort((a, b) => a.time - b.time);
+    const due = inOrder(this.#pending.filter(({ time }) => time <= until));
     this.#pending = this.#pending.filter(({ time }) => time > until);
     for (const { tell } of due) tell();
   }

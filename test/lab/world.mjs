@@ -1,5 +1,5 @@
 /**
- * The world in which interrupt.test.ts interrupts labs: run as `world.mjs SEED INSTANTS` in namespaces of its own
+ * The world in which interrupt.test.ts interrupts labs: run as `world.mjs SEED INSTANTS [and-killed]` in namespaces of its own
  * (network, mount, process), so that whatever a lab leaves behind can be told apart from what other programs on the
  * machine do. The checkout is read-only in here. Writes one JSON document a line: what was done, what was left.
  */
@@ -9,7 +9,8 @@ import fs from 'node:fs';
 import process from 'node:process';
 import { cover, project } from '../../dist/src/lab/namespaces.js';
 
-const [seed, instants] = process.argv.slice(2).map(Number);
+const [seed, instants] = process.argv.slice(2, 4).map(Number);
+const alsoKilled = process.argv[4] === 'and-killed';
 const tell = (document) => process.stdout.write(`${JSON.stringify(document)}\n`);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -142,20 +143,29 @@ for (let number = 1; number <= instants; number++) {
   tell({ what: 'interrupted', number, ms, signal, to, exit, kept, ...(await clean()), stderr: run.stderr });
 }
 
-for (const target of ['lab.mjs', 'unshare', 'main.js', 'group']) {
-  const run = start([]);
-  await pause(wholeMs * (0.3 + 0.5 * random()));
-  const pids = descendants(run.child.pid);
-  const isTarget = (pid) =>
-    fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, 2).join(' ').includes(target);
-  process.kill(target === 'group' ? -run.child.pid : pids.find(isTarget), 'SIGKILL');
-  tell({ what: 'killed', target, exit: await run.exit, ...(await clean()), stderr: run.stderr });
+async function killed() {
+  for (const target of ['lab.mjs', 'unshare', 'main.js', 'group']) {
+    const run = start([]);
+    await pause(wholeMs * (0.3 + 0.5 * random()));
+    const isTarget = (pid) =>
+      fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, 2).join(' ').includes(target);
+    const pid = target === 'group' ? -run.child.pid : descendants(run.child.pid).find(isTarget);
+    process.kill(pid, 'SIGKILL');
+    tell({ what: 'killed', target, exit: await run.exit, ...(await clean()), stderr: run.stderr });
+  }
 }
 
-// Kept, and its outer half is gone: the next run ends it, and holds by itself.
-const kept = start(['--keep']);
-const keptExit = await kept.exit;
-const leftRunning = left().filter((line) => line.startsWith('process')).length;
-const next = start([]);
-const nextExit = await next.exit;
-tell({ what: 'kept', exit: keptExit, leftRunning, nextExit, output: next.stdout, ...(await clean()) });
+/** A lab that was kept and whose outer half is gone: the next run ends it, and holds by itself. */
+async function keptThenNext() {
+  const kept = start(['--keep']);
+  const exit = await kept.exit;
+  const leftRunning = left().filter((line) => line.startsWith('process')).length;
+  const next = start([]);
+  const nextExit = await next.exit;
+  tell({ what: 'kept', exit, leftRunning, nextExit, output: next.stdout, ...(await clean()) });
+}
+
+if (alsoKilled) {
+  await killed();
+  await keptThenNext();
+}
