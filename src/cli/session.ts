@@ -444,6 +444,7 @@ async function trace(session: Session): Promise<number> {
   client.on('daemon', (present) => {
     // A daemon that comes back knows nothing of us.
     if (present) client.watch(name).catch(() => {});
+    else process.stderr.write('evbctl trace: evbd has left the bus, waiting for it\n');
   });
   const source = {
     stopped,

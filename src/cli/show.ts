@@ -45,7 +45,7 @@ const RELAY: Record<LinkStatus['role'], Record<RelayState, [Colour, string]>> = 
     active: ['green', 'VEPA guests here reach each other through the bridge'],
     assumed: ['yellow', 'nothing was negotiated; whether guests reach each other is up to the bridge'],
     requested: ['yellow', 'the bridge has not turned it on yet: VEPA guests here do not reach each other'],
-    refused: ['red', 'VEPA guests here do not reach each other; the rest of the network they do'],
+    refused: ['red', 'VEPA guests here do not reach each other, only the rest of the network'],
     'no-peer': ['red', 'nobody to ask: VEPA guests here do not reach each other'],
     off: ['dim', 'VEPA guests here do not reach each other'],
   },

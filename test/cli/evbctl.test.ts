@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 
+import { pcapFileHeader, pcapRecord } from '../../src/cli/pcap.ts';
 import { type Service, startService } from '../../src/dbus/service.ts';
 import { EvbError, type LinkStatus } from '../../src/runtime/model.ts';
 import { startBus, type TestBus } from '../dbus/support/bus.ts';
@@ -251,10 +252,19 @@ describe('decode', () => {
   });
 
   test('a reader that has seen enough', async () => {
-    const running = startEvbctl(['decode', capture('vdp-scripted-station-odd-requests')]);
-    await running.line();
+    const frames = Array.from({ length: 5000 }, (_, i) => pcapRecord(i, new Uint8Array(60)));
+    const input = Buffer.concat([pcapFileHeader(), ...frames]);
+    const running = startEvbctl(['decode', '--json', '-'], { input });
+    expect(JSON.parse(await running.line())).toMatchObject({ no: 1, etherType: '0x0000' });
+    running.hangUp();
     const { code, stderr } = await running.ended;
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+
+  test('frames of other protocols are counted, not drawn', async () => {
+    const input = Buffer.concat([pcapFileHeader(), pcapRecord(0, new Uint8Array(60))]);
+    const { code, stdout } = await evbctl(['decode', '-'], { input });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '1 frame of other protocols left out\n' });
   });
 });
 
@@ -703,6 +713,17 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
         .map((line) => JSON.parse(line).summary),
     ).toEqual(summaries);
     await rm(directory, { recursive: true });
+  });
+
+  test('trace until it is interrupted', async () => {
+    const { octets } = readCapture('vdp-nack-hard')[0]!;
+    const running = start(['trace', 'eth1']);
+    const nudge = setInterval(() => daemon.emit('frame', 'eth1', 1_760_000_000, true, octets), 20);
+    expect(await running.line()).toMatch(/^ {11}station 02:00:5e:10:00:01/);
+    expect(await running.line()).toMatch(/^ {4}0\.0 ms ├── ECP 1 associate 52:54:00:b1:00:03\/702/);
+    clearInterval(nudge);
+    running.signal('SIGINT');
+    expect(await running.ended).toMatchObject({ code: 0, stderr: '' });
   });
 
   test('trace of an unknown link, into a place that is not there', async () => {

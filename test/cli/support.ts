@@ -49,23 +49,27 @@ export interface Running {
   /** The next line of standard output; rejects when there is none. */
   line(): Promise<string>;
   signal(name: NodeJS.Signals): void;
+  /** Closes the reading end of its standard output. */
+  hangUp(): void;
   ended: Promise<Outcome>;
 }
 
 /** Starts a verb that runs until it is told to stop. */
 export function startEvbctl(args: readonly string[], options: Options = {}): Running {
   const child = launch(args, options);
-  child.stdin!.end();
+  child.stdin!.on('error', () => {});
+  child.stdin!.end(options.input);
   let stderr = '';
   child.stderr!.setEncoding('utf8').on('data', (text) => {
     stderr += text;
   });
   const seen: string[] = [];
   const iterator = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  const ended = once(child, 'close').then(([code]) => ({ code, stdout: seen.join('\n'), stderr }));
+  const ended = once(child, 'exit').then(([code]) => ({ code, stdout: seen.join('\n'), stderr }));
   return {
     ended,
     signal: (name) => child.kill(name),
+    hangUp: () => child.stdout!.destroy(),
     async line() {
       const { value, done } = await iterator.next();
       if (done) throw new Error(`evbctl ${args.join(' ')} ended: ${stderr}`);
