@@ -89,3 +89,20 @@ export function filtersMatch(asked: readonly FilterEntry[], answered: readonly F
     })
   );
 }
+
+/**
+ * `asked` with the PS/PCP/VID words that the bridge gave to the same entries before; they are repeated verbatim (vdp.md 1.5).
+ * Entries that name their VID choose first.
+ */
+export function withAssignedVids(
+  asked: readonly FilterEntry[],
+  known: readonly FilterEntry[],
+): FilterEntry[] {
+  const left = [...known];
+  const given = (entry: FilterEntry): FilterEntry => {
+    const i = left.findIndex((other) => filtersMatch([entry], [other]));
+    return i < 0 ? entry : left.splice(i, 1)[0]!;
+  };
+  const named = asked.map((entry) => (entry.vid === 0 ? undefined : given(entry)));
+  return asked.map((entry, i) => named[i] ?? given(entry));
+}

@@ -1,6 +1,6 @@
 import { decodeStatus, type VsiStatusField, type VsiTlv, vdpErrorName } from './codec.ts';
 import { commandOf, sameAttributes, VSI_STATE, type VsiCommand, type VsiState } from './command.ts';
-import { filtersMatch } from './filter.ts';
+import { filtersMatch, withAssignedVids } from './filter.ts';
 import type { VdpTimers } from './timers.ts';
 
 /** PREASSOC_NEW, ASSOC_NEW and ASSOC_COMPLETE are passed through on the way to WAIT_SYSTEM_CMD. */
@@ -140,8 +140,8 @@ export class VsiStation {
       this.sysCmd = { ...this.operCmd!, request: 'deassociate', hint: 'none' };
     } else {
       // VIDs once assigned are repeated verbatim (vdp.md 1.5).
-      const known = this.operCmd !== undefined && filtersMatch(command.filters, this.operCmd.filters);
-      this.sysCmd = known ? { ...command, filters: this.operCmd!.filters } : command;
+      const known = this.operCmd?.filters ?? [];
+      this.sysCmd = { ...command, filters: withAssignedVids(command.filters, known) };
     }
     this.#enter('STATION_PROCESSING', now + this.timers.respWaitDelay);
     return [{ kind: 'send', command: this.sysCmd }];
@@ -223,7 +223,9 @@ export class VsiStation {
     }
     this.operCmd = { ...asked, filters: tlv.filters };
     const reason = 'keepalive answered';
-    const confirmed: VsiStationEffect = { kind: 'confirmed', command: this.operCmd, keepalive: true, reason };
+    // A VID that had been left open and comes only now is news.
+    const keepalive = filtersMatch(tlv.filters, asked.filters);
+    const confirmed: VsiStationEffect = { kind: 'confirmed', command: this.operCmd, keepalive, reason };
     return [confirmed, ...this.#waitSystemCmd(now)];
   }
 

@@ -1,0 +1,435 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { decodeEcpdu, EcpReceiver } from '../../protocols/ecp/index.ts';
+import { decodeFrame } from '../../protocols/ethernet/index.ts';
+import { DecodeError, type MacAddress, macFromOctets, toHex } from '../../protocols/octets/index.ts';
+import {
+  decodeStatus,
+  decodeVdp,
+  encodeInvalidFormat,
+  encodeVdp,
+  encodeVsi,
+  type FilterEntry,
+  filterEntriesMax,
+  filterEntrySize,
+  filterFormatOf,
+  filterProblem,
+  filtersMatch,
+  idFormatName,
+  parseIpv4,
+  parseIpv6,
+  requestStatus,
+  type VdpHint,
+  type VdpPdu,
+  type VdpRequest,
+  type VsiTlv,
+  vdpErrorName,
+  vdpTimers,
+  vsiIdText,
+  vsiKey,
+} from '../../protocols/vdp/index.ts';
+import { hex, MANAGER_12, STATION, timerVectors, V7, vdpVectors } from '../fixtures/vectors.ts';
+
+const A = '52:54:00:00:00:0a' as MacAddress;
+const B = '52:54:00:00:00:0b' as MacAddress;
+
+const MANAGER = '0a10 0c000000000000000000000000000000';
+const FIXED = '00 123456 21 05 9d3f1c2075b14e0ea4c66b1f20d7e359';
+const ENTRY = '5254000a0b0c 002a';
+const ASSOC = `0621 ${FIXED} 02 0001 ${ENTRY}`;
+
+describe('vectors.md V13', () => {
+  test.each(vdpVectors)('$name: both ways', ({ octets, manager, vsi }) => {
+    expect(decodeVdp(octets)).toEqual({ manager, vsis: [vsi], invalid: [], unknown: [] });
+    expect(toHex(encodeVdp(manager, [encodeVsi(vsi)]))).toBe(`${toHex(octets)}0000`);
+  });
+
+  test.each([
+    [0x62, { ack: true, keep: true, hard: false, error: 2 }],
+    [0x51, { ack: true, keep: false, hard: true, error: 1 }],
+    [0x40, { ack: true, keep: false, hard: false, error: 0 }],
+    [0x00, { ack: false, keep: false, hard: false, error: 0 }],
+    [0xcf, { ack: true, keep: false, hard: false, error: 15 }],
+  ])('vdp.md 1.4: status %i', (status, expected) => expect(decodeStatus(status)).toEqual(expected));
+
+  test('vdp.md 1.4: error codes have names, reserved ones too', () => {
+    const names = Array.from({ length: 16 }, (_, error) => vdpErrorName(error));
+    expect(new Set(names).size).toBe(16);
+    expect(names[6]).toBe('reserved error 6');
+  });
+
+  test.each([
+    ['associate', 'none', 0x00],
+    ['associate', 'to', 0x10],
+    ['reserve', 'from', 0x20],
+    ['preassociate', 'to', 0x10],
+    ['deassociate', 'to', 0x00],
+  ] as [VdpRequest, VdpHint, number][])('vdp.md 1.4: %s with hint %s', (request, hint, status) => {
+    const command = { ...vdpVectors[0]!.vsi, manager: MANAGER_12, request, hint };
+    expect(requestStatus(command)).toBe(status);
+  });
+});
+
+describe('vectors.md V20, and what else is malformed (vdp.md 1, 1.2)', () => {
+  const payloads: [string, string][] = [
+    ['the manager TLV behind the Assoc TLV', `${ASSOC} ${MANAGER}`],
+    ['two manager TLVs', `${MANAGER} ${MANAGER} ${ASSOC}`],
+    ['a second manager TLV behind the VSI', `${MANAGER} ${ASSOC} ${MANAGER}`],
+    ['no manager TLV', ASSOC],
+    ['a manager TLV of 15 octets', `0a0f ${'00'.repeat(15)} ${ASSOC}`],
+    ['a manager TLV of 17 octets', `0a11 ${'00'.repeat(17)} ${ASSOC}`],
+    ['nothing', ''],
+    ['a TLV beyond the end', `${MANAGER} ${ASSOC} 0621 00`],
+    ['the manager TLV beyond the end', '0a10 00'],
+  ];
+  test.each(payloads)('payload dropped: %s', (_, octets) => {
+    expect(() => decodeVdp(hex(octets))).toThrow(DecodeError);
+  });
+
+  test('ECP acknowledges what VDP drops', () => {
+    const ecpdu = decodeEcpdu(decodeFrame(V7.octets).payload);
+    const effects = new EcpReceiver().request({ ...ecpdu, ulpdu: hex(`${ASSOC} ${MANAGER}`) }, STATION);
+    expect(effects.map(({ kind }) => kind)).toEqual(['send', 'indicate']);
+  });
+
+  const tlvs: [string, string, string | undefined][] = [
+    [
+      'V7 with 06 20: the length does not fit',
+      `0620 ${FIXED} 02 0001 5254000a0b0c 00`,
+      `0819 41${FIXED.slice(2)} 02 0000`,
+    ],
+    ['V7 with count 00 02', `0621 ${FIXED} 02 0002 ${ENTRY}`, `0819 41${FIXED.slice(2)} 02 0000`],
+    ['more octets than entries', `0622 ${FIXED} 02 0001 ${ENTRY} ff`, `0819 41${FIXED.slice(2)} 02 0000`],
+    ['no entries', `0619 ${FIXED} 02 0000`, `0819 41${FIXED.slice(2)} 02 0000`],
+    ['filter format 0', `0621 ${FIXED} 00 0001 ${ENTRY}`, `0819 41${FIXED.slice(2)} 00 0000`],
+    ['filter format 5', `0621 ${FIXED} 05 0001 ${ENTRY}`, `0819 41${FIXED.slice(2)} 05 0000`],
+    ['only the 23 fixed octets', `0617 ${FIXED} 02`, `0819 41${FIXED.slice(2)} 02 0000`],
+    ['22 octets: nobody to answer', `0616 ${FIXED}`, undefined],
+    ['no octets', '0600', undefined],
+  ];
+  test.each(tlvs)('VSI set aside: %s', (_, octets, answer) => {
+    const good = '081b 00 000030 01 04 74656e616e742d612f766d3700000000 01 0001 004d';
+    const pdu = decodeVdp(hex(`${MANAGER} ${octets} ${good} 0000`));
+    expect(pdu.vsis.map(({ request }) => request)).toEqual(['deassociate']);
+    expect(pdu.invalid.length).toBe(1);
+    expect(pdu.invalid[0]).toMatchObject({ request: 'associate' });
+    expect(pdu.invalid[0]!.offset).toBeGreaterThanOrEqual(20);
+    const bytes = encodeInvalidFormat(pdu.invalid[0]!);
+    expect(bytes && toHex(bytes)).toBe(answer?.replaceAll(' ', ''));
+  });
+
+  test('an org-specific TLV behind an invalid VSI TLV belongs to nobody', () => {
+    const pdu = decodeVdp(hex(`${MANAGER} 0600 fe06 02005e 01 6869 0000`));
+    expect([pdu.vsis.length, pdu.unknown.length]).toEqual([0, 1]);
+  });
+
+  test.each([
+    ['End stops the parser, whatever follows', `${MANAGER} ${ASSOC} 0000 0621 ff`, 1, 0],
+    ['no End TLV', `${MANAGER} ${ASSOC}`, 1, 0],
+    ['one octet of padding', `${MANAGER} ${ASSOC} 00`, 1, 0],
+    ['reserved types are kept', `${MANAGER} 0c02 abcd ${ASSOC} fc00 0000`, 1, 2],
+    ['an org-specific TLV too short for its OUI', `${MANAGER} ${ASSOC} fe03 02005e 0000`, 1, 1],
+    ['manager only', `${MANAGER} 0000`, 0, 0],
+  ])('%s', (_, octets, vsis, unknown) => {
+    const pdu = decodeVdp(hex(octets));
+    expect([pdu.vsis.length, pdu.unknown.length, pdu.invalid.length]).toEqual([vsis, unknown, 0]);
+  });
+});
+
+describe('filter info (vdp.md 1.2, 1.5)', () => {
+  test.each([
+    [1, 2, 243],
+    [2, 8, 60],
+    [3, 6, 81],
+    [4, 12, 40],
+  ])('format %d: entries of %d octets, at most %d', (format, size, most) => {
+    expect([filterEntrySize(format), filterEntriesMax(format)]).toEqual([size, most]);
+  });
+
+  test.each([0, 5, 255])('format %d is none', (format) => expect(filterEntrySize(format)).toBeUndefined());
+
+  test.each([
+    [[{ vid: 1 }], 1],
+    [[{ vid: 1, mac: A }], 2],
+    [[{ vid: 1, group: 0 }], 3],
+    [[{ vid: 1, group: 0, mac: A }], 4],
+    [[{ vid: 1, mac: A }, { vid: 1 }], undefined],
+    [[], undefined],
+  ] as [FilterEntry[], number | undefined][])('format of %j', (filters, format) => {
+    expect(filterFormatOf(filters)).toBe(format);
+  });
+
+  test.each([
+    ['VID 4095', [{ mac: A, vid: 4095 }], true, 'VID 4095 is reserved'],
+    ['VID 4094', [{ mac: A, vid: 4094 }], true, undefined],
+    ['VID 1', [{ mac: A, vid: 1 }], true, undefined],
+    [
+      'a group MAC',
+      [{ mac: '01:00:5e:00:00:04' as MacAddress, vid: 1 }],
+      true,
+      'a group address is no guest MAC',
+    ],
+    ['GroupID not agreed', [{ group: 0, vid: 1 }], false, 'group ids are not agreed on this link'],
+    ['GroupID agreed', [{ group: 0, vid: 1 }], true, undefined],
+    [
+      'two null VIDs, format 1',
+      [{ vid: 0 }, { vid: 0 }],
+      true,
+      'only one VID may be left to the bridge without a MAC',
+    ],
+    ['one null VID, format 1', [{ vid: 0 }, { vid: 5 }], true, undefined],
+    [
+      'two null VIDs, format 2',
+      [
+        { mac: A, vid: 0 },
+        { mac: B, vid: 0 },
+      ],
+      true,
+      undefined,
+    ],
+    [
+      'two null VIDs, format 3',
+      [
+        { group: 1, vid: 0 },
+        { group: 2, vid: 0 },
+      ],
+      true,
+      undefined,
+    ],
+  ] as [string, FilterEntry[], boolean, string | undefined][])('%s', (_, filters, agreed, problem) => {
+    expect(filterProblem(filters, agreed)).toBe(problem);
+  });
+
+  test.each([
+    ['equal', [{ mac: A, vid: 5 }], [{ mac: A, vid: 5 }], true],
+    ['another VID', [{ mac: A, vid: 5 }], [{ mac: A, vid: 6 }], false],
+    ['a null VID matches any', [{ mac: A, vid: 0 }], [{ mac: A, vid: 6 }], true],
+    ['a null VID in the answer only', [{ mac: A, vid: 5 }], [{ mac: A, vid: 0 }], false],
+    ['another MAC', [{ mac: A, vid: 0 }], [{ mac: B, vid: 0 }], false],
+    ['another GroupID', [{ group: 1, vid: 0 }], [{ group: 2, vid: 0 }], false],
+    [
+      'GroupID 2^31 and above is unsigned',
+      [{ group: 0x80000000, vid: 0 }],
+      [{ group: 2147483648, vid: 0 }],
+      true,
+    ],
+    [
+      'another order',
+      [
+        { mac: A, vid: 5 },
+        { mac: B, vid: 5 },
+      ],
+      [
+        { mac: B, vid: 5 },
+        { mac: A, vid: 5 },
+      ],
+      false,
+    ],
+    [
+      'one more',
+      [{ mac: A, vid: 5 }],
+      [
+        { mac: A, vid: 5 },
+        { mac: B, vid: 5 },
+      ],
+      false,
+    ],
+    ['PCP asked and another given', [{ vid: 5, pcp: 1 }], [{ vid: 5, pcp: 2 }], false],
+    ['PCP asked and none given', [{ vid: 5, pcp: 1 }], [{ vid: 5 }], false],
+    ['PCP given without being asked', [{ vid: 5 }], [{ vid: 5, pcp: 2 }], true],
+  ] as [string, FilterEntry[], FilterEntry[], boolean][])('match: %s', (_, asked, answered, matches) => {
+    expect(filtersMatch(asked, answered)).toBe(matches);
+  });
+});
+
+describe('VSI identity (vdp.md 1.3, 2.1)', () => {
+  const id = hex('00000000000000000000ffffc0000207');
+  test('format and VSIID make the key', () => {
+    expect(vsiKey({ idFormat: 1, id })).not.toBe(vsiKey({ idFormat: 2, id }));
+    expect(vsiKey({ idFormat: 1, id })).not.toBe(
+      vsiKey({ idFormat: 1, id: hex('00000000000000000000ffffc0000208') }),
+    );
+    expect(vsiKey({ idFormat: 1, id })).toBe(vsiKey({ idFormat: 1, id: id.slice() }));
+  });
+
+  test.each([
+    [1, '00000000000000000000ffffc0000207', 'ipv4', '192.0.2.7'],
+    [1, '000000000000000000000000c0000207', 'ipv4', '192.0.2.7'],
+    [2, '20010db80000000000000000000a0001', 'ipv6', '2001:db8::a:1'],
+    [2, '00000000000000000000000000000000', 'ipv6', '::'],
+    [2, '20010db8000000010000000000000001', 'ipv6', '2001:db8:0:1::1'],
+    [2, '00010002000300040005000600070008', 'ipv6', '1:2:3:4:5:6:7:8'],
+    [2, '00010000000300040005000600070008', 'ipv6', '1:0:3:4:5:6:7:8'],
+    [3, '00000000000000000000525400aabbcc', 'mac', '52:54:00:aa:bb:cc'],
+    [4, '74656e616e742d612f766d3700000000', 'local', '74656e616e742d612f766d3700000000'],
+    [5, '9d3f1c2075b14e0ea4c66b1f20d7e359', 'uuid', '9d3f1c20-75b1-4e0e-a4c6-6b1f20d7e359'],
+    [9, '00000000000000000000000000000001', 'reserved 9', '00000000000000000000000000000001'],
+  ])('format %d: %s', (idFormat, octets, name, text) => {
+    expect([idFormatName(idFormat), vsiIdText({ idFormat, id: hex(octets) })]).toEqual([name, text]);
+  });
+
+  test('IPv6 text comes back as the same octets', () => {
+    const group = fc.oneof(fc.constant(0), fc.nat(0xffff));
+    fc.assert(
+      fc.property(fc.array(group, { minLength: 8, maxLength: 8 }), (groups) => {
+        const octets = Uint8Array.from(groups.flatMap((value) => [value >> 8, value & 255]));
+        expect(parseIpv6(vsiIdText({ idFormat: 2, id: octets }))).toEqual(octets);
+      }),
+    );
+  });
+
+  test.each([
+    ['::ffff:192.0.2.7', '00000000000000000000ffffc0000207'],
+    ['1:2:3:4:5:6:7::', '00010002000300040005000600070000'],
+    ['2001:DB8::35', '20010db8000000000000000000000035'],
+  ])('%s', (text, octets) => expect(toHex(parseIpv6(text)!)).toBe(octets));
+
+  test.each([
+    '',
+    ':',
+    ':::',
+    '1::2::3',
+    '1:2:3:4:5:6:7',
+    '1:2:3:4:5:6:7:8:9',
+    '1:2:3:4:5:6:7:8::',
+    '12345::',
+    'g::',
+    '::1.2.3',
+  ])('"%s" is no IPv6 address', (text) => expect(parseIpv6(text)).toBeUndefined());
+
+  test.each(['', '1.2.3', '1.2.3.4.5', '256.0.0.1', '1.2.3.x', '1..2.3'])(
+    '"%s" is no IPv4 address',
+    (text) => {
+      expect(parseIpv4(text)).toBeUndefined();
+    },
+  );
+});
+
+describe('timers (vdp.md 2, vectors.md V19)', () => {
+  test.each(timerVectors)('R $r RTE $rte RWD $rwd RKA $rka', (row) => {
+    const { ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive } = vdpTimers(row);
+    const seconds = [ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive].map(
+      (ms) => ms / 1000,
+    );
+    const expected = [
+      row.ackTimer,
+      row.resourceWaitDelay,
+      row.respWaitDelay,
+      row.reinitKeepAlive,
+      row.toutKeepAlive,
+    ];
+    for (const [i, value] of expected.entries()) expect(seconds[i]).toBeCloseTo(value, 9);
+  });
+
+  test('evb-tlv.md 1.5: the largest exponents', () => {
+    const timers = vdpTimers({ r: 7, rte: 31, rwd: 31, rka: 31 });
+    expect(timers.resourceWaitDelay).toBeCloseTo(21_474_836.48, 3);
+    expect(timers.respWaitDelay).toBeCloseTo(1.5 * 16 * 21_474_836.48, 3);
+  });
+
+  test('evb-tlv.md 1.5: the smallest exponent is 10 us', () => {
+    expect(vdpTimers({ r: 0, rte: 0, rwd: 0, rka: 0 })).toMatchObject({
+      ackTimer: 0.01,
+      reinitKeepAlive: 0.01,
+    });
+  });
+});
+
+const octets16 = fc.uint8Array({ minLength: 16, maxLength: 16 });
+
+const vsiTlv: fc.Arbitrary<VsiTlv> = fc.integer({ min: 1, max: 4 }).chain((filterFormat) => {
+  const keys: Record<string, fc.Arbitrary<unknown>> = { vid: fc.nat(4095) };
+  if (filterFormat === 2 || filterFormat === 4) {
+    keys['mac'] = fc.uint8Array({ minLength: 6, maxLength: 6 }).map(macFromOctets);
+  }
+  if (filterFormat >= 3) keys['group'] = fc.integer({ min: 0, max: 0xffffffff });
+  const entry = fc
+    .tuple(fc.record(keys), fc.option(fc.nat(7)))
+    .map(([fields, pcp]) => (pcp === null ? fields : { ...fields, pcp }) as unknown as FilterEntry);
+  return fc.record(
+    {
+      request: fc.constantFrom<VdpRequest>('preassociate', 'reserve', 'associate', 'deassociate'),
+      status: fc.nat(255),
+      type: fc.nat(0xffffff),
+      typeVersion: fc.nat(255),
+      idFormat: fc.nat(255),
+      id: octets16,
+      filterFormat: fc.constant(filterFormat),
+      filters: fc.array(entry, { minLength: 1, maxLength: filterEntriesMax(filterFormat), size: 'small' }),
+      org: fc.array(
+        fc.record({
+          kind: fc.integer({ min: 0, max: 0xffffffff }),
+          payload: fc.uint8Array({ maxLength: 20 }),
+        }),
+        { minLength: 1, maxLength: 2 },
+      ),
+    },
+    {
+      requiredKeys: ['request', 'status', 'type', 'typeVersion', 'idFormat', 'id', 'filterFormat', 'filters'],
+    },
+  );
+});
+
+describe('properties', () => {
+  test('generated VSIs encode and decode to themselves', () => {
+    fc.assert(
+      fc.property(octets16, fc.array(vsiTlv, { maxLength: 3 }), (manager, vsis) => {
+        const pdu = decodeVdp(encodeVdp(manager, vsis.map(encodeVsi)));
+        expect(pdu).toEqual({ manager, vsis, invalid: [], unknown: [] });
+      }),
+    );
+  });
+
+  test.each([1, 2, 3, 4])(
+    'format %d: the largest number of entries fits a TLV, one more does not',
+    (filterFormat) => {
+      const entry: FilterEntry = { vid: 5 };
+      if (filterFormat === 2 || filterFormat === 4) entry.mac = A;
+      if (filterFormat >= 3) entry.group = 1;
+      const most = filterEntriesMax(filterFormat);
+      const vsi = (entries: number): VsiTlv => ({
+        ...vdpVectors[0]!.vsi,
+        filterFormat,
+        filters: Array<FilterEntry>(entries).fill(entry),
+      });
+      expect(decodeVdp(encodeVdp(MANAGER_12, [encodeVsi(vsi(most))])).vsis[0]!.filters.length).toBe(most);
+      expect(() => encodeVsi(vsi(most + 1))).toThrow(RangeError);
+    },
+  );
+
+  // A VSI TLV with an octet or two changed gets much further than noise.
+  const damaged = fc
+    .tuple(vsiTlv, fc.array(fc.tuple(fc.nat(200), fc.nat(255)), { minLength: 1, maxLength: 2 }))
+    .map(([vsi, changes]) => {
+      const octets = encodeVdp(MANAGER_12, [encodeVsi(vsi)]);
+      for (const [at, value] of changes) octets[at % octets.length] = value;
+      return octets;
+    });
+
+  test.each([
+    ['any octets', fc.uint8Array({ maxLength: 80 })],
+    ['a damaged PDU', damaged],
+  ])('%s: a PDU or a DecodeError, and its canonical form is a fixed point', (_, arbitrary) => {
+    fc.assert(
+      fc.property(arbitrary, (octets) => {
+        let pdu: VdpPdu;
+        try {
+          pdu = decodeVdp(octets);
+        } catch (error) {
+          expect(error).toBeInstanceOf(DecodeError);
+          return;
+        }
+        const canonical = encodeVdp(pdu.manager, pdu.vsis.map(encodeVsi));
+        const again = decodeVdp(canonical);
+        expect(again.vsis).toEqual(pdu.vsis);
+        expect(encodeVdp(again.manager, again.vsis.map(encodeVsi))).toEqual(canonical);
+        for (const invalid of pdu.invalid) {
+          const answer = encodeInvalidFormat(invalid);
+          expect(answer === undefined).toBe(invalid.value.length < 23);
+          if (answer) expect(decodeVdp(encodeVdp(pdu.manager, [answer])).invalid.length).toBe(1);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
