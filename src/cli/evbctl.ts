@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { helpText, parseCommand } from './arguments.ts';
-import { terminalOf } from './terminal.ts';
+import { PLAIN, printable, terminalOf } from './terminal.ts';
 
 /** Exit codes of failures by the name of their error; 1 is every other. */
 const EXIT: Readonly<Record<string, number>> = {
@@ -42,7 +42,8 @@ async function main(args: readonly string[]): Promise<number> {
     const { name, message, code, path } = error as NodeJS.ErrnoException;
     const file = code !== undefined && path !== undefined;
     const line = file ? `${path}: ${FILE_ERRORS[code] ?? message}` : message;
-    process.stderr.write(`evbctl${verb}: ${line.replace(/\s*\n\s*/g, ' ')}\n`);
+    const shown = printable({ ...PLAIN, unicode: true }, line.replace(/\s*\n\s*/g, ' '));
+    process.stderr.write(`evbctl${verb}: ${shown}\n`);
     return file ? 2 : (EXIT[name] ?? 1);
   }
 }

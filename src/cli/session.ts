@@ -92,6 +92,12 @@ class Session {
     await this.#print(this.asked.json ? `${JSON.stringify(document)}\n` : await text());
   }
 
+  /** As `show`, with one line of text that may quote a peer. */
+  async tell(document: unknown, text: string): Promise<void> {
+    const { printable } = await import('./terminal.ts');
+    await this.show(document, () => `${printable(this.terminal, text)}\n`);
+  }
+
   get print(): Print {
     return this.#print;
   }
@@ -165,7 +171,7 @@ async function request(session: Session, verb: 'associate' | 'preassociate'): Pr
   const client = await session.client();
   const done = await requestOne(session, client, verb, link, asked);
   const { vsiLine } = await import('./show.ts');
-  await session.show(done, () => `${vsiLine(done)}\n`);
+  await session.tell(done, vsiLine(done));
   return 0;
 }
 
@@ -230,15 +236,15 @@ async function requestMany(
   for (const [i, { number }] of lines.entries()) {
     const result = await results[i]!;
     if (result.error === undefined) {
-      await session.show({ line: number, ok: true, ...result.vsi }, () => `${vsiLine(result.vsi)}\n`);
+      await session.tell({ line: number, ok: true, ...result.vsi }, vsiLine(result.vsi));
       continue;
     }
     failed++;
     const { name, message } = result.error;
     const about = result.asked?.id ?? result.asked?.mac;
-    await session.show(
+    await session.tell(
       { line: number, ok: false, link, ...result.asked, error: { name, message } },
-      () => `${link}: line ${number}${about === undefined ? '' : ` (${about})`}: ${message}\n`,
+      `${link}: line ${number}${about === undefined ? '' : ` (${about})`}: ${message}`,
     );
   }
   if (failed > 0) process.stderr.write(`evbctl ${verb}: ${failed} of ${lines.length} failed\n`);
@@ -286,7 +292,7 @@ async function deassociate(session: Session): Promise<number> {
     client.deassociate(id, session.remaining + GRACE),
     () => `${id}: evbd has not answered`,
   );
-  await session.show({ id, state: 'deassociated' }, () => `${id}: deassociated\n`);
+  await session.tell({ id, state: 'deassociated' }, `${id}: deassociated`);
   return 0;
 }
 
@@ -297,7 +303,7 @@ async function release(session: Session): Promise<number> {
     client.release(link, session.remaining + GRACE),
     () => `${link}: evbd has not answered`,
   );
-  await session.show({ link, released: true }, () => `${link}: released\n`);
+  await session.tell({ link, released: true }, `${link}: released`);
   return 0;
 }
 
@@ -362,10 +368,8 @@ async function wait(session: Session): Promise<number> {
   });
   const failure = () => `${name}: ${stage.not}${link?.relayReason ? ` (${link.relayReason})` : ''}`;
   const done = await session.within(reached, failure);
-  await session.show(
-    done,
-    () => `${name}: ${what === 'relay' ? `relay ${done.relay}` : `negotiated, ${done.protocol}`}\n`,
-  );
+  const reachedText = what === 'relay' ? `relay ${done.relay}` : `negotiated, ${done.protocol}`;
+  await session.tell(done, `${name}: ${reachedText}`);
   return 0;
 }
 
@@ -389,14 +393,11 @@ function untilStopped(client: Client): Promise<void> {
 async function monitor(session: Session): Promise<number> {
   const client = await session.client();
   const { timeOfDay } = await import('./show.ts');
-  const { printable } = await import('./terminal.ts');
   let queue = Promise.resolve();
   const tell = (event: string, about: Record<string, unknown>, text: string) => {
     const time = Date.now() * 1000;
     const line = `${timeOfDay(time)} ${text}`;
-    queue = queue.then(() =>
-      session.show({ time, event, ...about }, () => `${printable(session.terminal, line)}\n`),
-    );
+    queue = queue.then(() => session.tell({ time, event, ...about }, line));
   };
   const because = (reason: string | undefined) => (reason ? `: ${reason}` : '');
   client.on('linkAdded', (link) =>
