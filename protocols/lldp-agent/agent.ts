@@ -1,5 +1,5 @@
 import { decodeLldpdu, encodeLldpdu, type Lldpdu, LldpduError, msap } from '../lldp-codec/index.ts';
-import { DecodeError } from '../octets/index.ts';
+import { DecodeError, type MacAddress, sameOctets } from '../octets/index.ts';
 
 /** Seconds and counts of lldp.md 3. */
 export interface LldpTiming {
@@ -34,6 +34,8 @@ export interface LldpNeighbour {
   lldpdu: Lldpdu;
   /** LLDPDU as received, for whoever keeps it over a restart. */
   octets: Uint8Array;
+  /** Address that its LLDPDUs come from. */
+  source: MacAddress | undefined;
   /** Time at which rxTTL runs out. */
   expires: number;
 }
@@ -130,9 +132,10 @@ export class LldpAgent {
 
   /**
    * An LLDPDU with this agent's destination address. What it makes us send waits for the next `localChanged` or `advance`
-   * (due at once), so that one LLDPDU carries all that its reading changed.
+   * (due at once), so that one LLDPDU carries all that its reading changed. A neighbour speaks from one `source` while it lives:
+   * what claims to be it from elsewhere is discarded, a shutdown above all.
    */
-  receive(octets: Uint8Array, now: number): LldpEffect[] {
+  receive(octets: Uint8Array, now: number, source?: MacAddress): LldpEffect[] {
     if (this.rxState !== 'RX_WAIT_FOR_FRAME') return [];
     this.counters.statsFramesInTotal++;
     let lldpdu: Lldpdu;
@@ -147,19 +150,26 @@ export class LldpAgent {
       for (const counter of counters) this.counters[counter]++;
       return [];
     }
-    return lldpdu.ttl === 0
-      ? this.#delete(msap(lldpdu), 'shutdown LLDPDU')
-      : this.#update(lldpdu, octets, now + lldpdu.ttl * SECOND);
+    const key = msap(lldpdu);
+    const known = this.neighbours.get(key);
+    if (known !== undefined && known.source !== source) {
+      this.counters.statsFramesDiscardedTotal++;
+      return [];
+    }
+    if (lldpdu.ttl === 0) return this.#delete(key, 'shutdown LLDPDU');
+    return this.#update({ msap: key, lldpdu, octets, source, expires: now + lldpdu.ttl * SECOND }, known);
   }
 
   /** Takes up a neighbour that an earlier run of the daemon knew and whose TTL still runs. */
-  resume(octets: Uint8Array, expires: number, now: number): LldpEffect[] {
+  resume(octets: Uint8Array, expires: number, now: number, source?: MacAddress): LldpEffect[] {
     if (expires <= now || this.rxState !== 'RX_WAIT_FOR_FRAME') return [];
     try {
       const { lldpdu } = decodeLldpdu(octets);
       // What has been heard since is newer.
-      if (lldpdu.ttl === 0 || this.neighbours.has(msap(lldpdu))) return [];
-      return this.#update(lldpdu, octets, Math.min(expires, now + lldpdu.ttl * SECOND));
+      const key = msap(lldpdu);
+      if (lldpdu.ttl === 0 || this.neighbours.has(key)) return [];
+      const ends = Math.min(expires, now + lldpdu.ttl * SECOND);
+      return this.#update({ msap: key, lldpdu, octets, source, expires: ends }, undefined);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       return [];
@@ -300,26 +310,19 @@ export class LldpAgent {
     this.txTimerState = 'TX_TIMER_INITIALIZE';
   }
 
-  #update(lldpdu: Lldpdu, octets: Uint8Array, expires: number): LldpEffect[] {
-    const key = msap(lldpdu);
-    const known = this.neighbours.get(key);
+  #update(neighbour: LldpNeighbour, known: LldpNeighbour | undefined): LldpEffect[] {
     if (known === undefined && this.neighbours.size >= NEIGHBOURS_MAX) {
       this.counters.statsFramesDiscardedTotal++;
-      this.#tooManyNeighborsUntil = Math.max(this.#tooManyNeighborsUntil, expires);
+      this.#tooManyNeighborsUntil = Math.max(this.#tooManyNeighborsUntil, neighbour.expires);
       return [];
     }
-    const neighbour: LldpNeighbour = { msap: key, lldpdu, octets, expires };
-    this.neighbours.set(key, neighbour);
-    const effects: LldpEffect[] = [];
+    this.neighbours.set(neighbour.msap, neighbour);
     if (known === undefined) {
       if (!this.tooManyNeighbors) this.#newNeighbor = true;
-      effects.push({ kind: 'neighbour', event: 'new', neighbour });
-    } else {
-      const same =
-        known.octets.length === octets.length && known.octets.every((octet, i) => octet === octets[i]);
-      effects.push({ kind: 'neighbour', event: same ? 'refreshed' : 'changed', neighbour });
+      return [{ kind: 'neighbour', event: 'new', neighbour }];
     }
-    return effects;
+    const event = sameOctets(known.octets, neighbour.octets) ? 'refreshed' : 'changed';
+    return [{ kind: 'neighbour', event, neighbour }];
   }
 
   #delete(key: string, reason: string): LldpEffect[] {

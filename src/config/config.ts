@@ -56,6 +56,12 @@ const notYet = <const T extends readonly string[]>(words: T, later: readonly str
 
 const protocol = v.optional(notYet(['auto', 'ratified'], ['draft']), 'auto');
 
+/** The uncertain points of the standard, for peers that chose otherwise. */
+const interop = section({
+  'manager-octet': v.optional(oneOf(['first', 'last']), 'first'),
+  'ecp-source': v.optional(oneOf(['peer', 'any']), 'peer'),
+});
+
 const uplink = section({
   protocol,
   peer: v.optional(oneOf(['auto', 'standard', 'lldpad']), 'auto'),
@@ -74,7 +80,7 @@ const uplink = section({
     ),
     false,
   ),
-  interop: section({ 'manager-octet': v.optional(oneOf(['first', 'last']), 'first') }),
+  interop,
 });
 
 const port = section({
@@ -87,7 +93,7 @@ const port = section({
   vdp,
   admission: v.optional(oneOf(['open', 'profiles']), 'open'),
   enforce: v.optional(onOff, false),
-  interop: section({ 'manager-octet': v.optional(oneOf(['first', 'last']), 'first') }),
+  interop,
 });
 
 const manager = v.pipe(

@@ -40,6 +40,8 @@ export interface PortOptions {
   vsisPerEcpdu: number;
   /** VSI TLVs that may wait for the transmitter; while they do, requests are not acknowledged and the peer slows down. */
   outboxMax: number;
+  /** peer: ECP frames count only from the address that the EVB peer's LLDPDUs come from. */
+  ecpSource: 'peer' | 'any';
 }
 
 export type PortEffect =
@@ -60,21 +62,22 @@ export class Port {
   readonly mac: MacAddress;
   readonly lldp: LldpAgent;
   readonly outbox: Outbox;
-  readonly counters = { ecpMalformed: 0, vdpMalformed: 0, otherFrames: 0 };
+  readonly counters = { ecpMalformed: 0, ecpForeign: 0, vdpMalformed: 0, otherFrames: 0 };
   readonly #system: SystemDescription;
   readonly #outboxMax: number;
+  readonly #ecpSource: PortOptions['ecpSource'];
   readonly #transmitter: EcpTransmitter;
   readonly #receiver = new EcpReceiver();
   #evb: EvbTlv | undefined;
   /** MSAP of the neighbour whose EVB TLV counts: the first one that sent one, while it lives (lldp.md 6). */
   #peer: string | undefined;
-  #peerMac: MacAddress | undefined;
   #enabled = false;
 
   constructor(options: PortOptions) {
     this.mac = options.mac;
     this.#system = options.system;
     this.#outboxMax = options.outboxMax;
+    this.#ecpSource = options.ecpSource;
     this.lldp = new LldpAgent(this.#local(), options.lldp);
     this.#transmitter = new EcpTransmitter(options.ecp, options.firstSequence);
     this.outbox = new Outbox(options.vsisPerEcpdu);
@@ -86,7 +89,7 @@ export class Port {
 
   /** Source address of the EVB peer's LLDPDUs. */
   get peerMac(): MacAddress | undefined {
-    return this.#peerMac;
+    return this.peer?.source;
   }
 
   /** Further neighbours with an EVB TLV, which are reported and not listened to. */
@@ -127,14 +130,14 @@ export class Port {
   }
 
   resumePeer(lldpdu: Uint8Array, source: MacAddress, expires: number, now: number): PortEffect[] {
-    return this.#fromLldp(this.lldp.resume(lldpdu, expires, now), source);
+    return this.#fromLldp(this.lldp.resume(lldpdu, expires, now, source));
   }
 
   frame(frame: EthernetFrame, now: number): PortEffect[] {
     if (!this.#enabled) return [];
     const toGroup = frame.destination === NEAREST_CUSTOMER_BRIDGE;
     if (frame.etherType === ETHERTYPE_LLDP && toGroup) {
-      return this.#fromLldp(this.lldp.receive(frame.payload, now), frame.source);
+      return this.#fromLldp(this.lldp.receive(frame.payload, now, frame.source));
     }
     if (frame.etherType === ETHERTYPE_ECP && (toGroup || frame.destination === this.mac)) {
       return this.#ecp(frame, now);
@@ -169,6 +172,11 @@ export class Port {
   }
 
   #ecp(frame: EthernetFrame, now: number): PortEffect[] {
+    // A guest behind a reflecting port can reach this group address too; only the EVB peer is listened to once there is one.
+    if (this.#ecpSource === 'peer' && this.peerMac !== undefined && frame.source !== this.peerMac) {
+      this.counters.ecpForeign++;
+      return [];
+    }
     try {
       const ecpdu = decodeEcpdu(frame.payload);
       if (ecpdu.operation === 'ack') {
@@ -207,22 +215,22 @@ export class Port {
     });
   }
 
-  #fromLldp(effects: LldpEffect[], source?: MacAddress): PortEffect[] {
-    return effects.flatMap((effect) => this.#lldpEffect(effect, source));
+  #fromLldp(effects: LldpEffect[]): PortEffect[] {
+    return effects.flatMap((effect) => this.#lldpEffect(effect));
   }
 
-  #lldpEffect(effect: LldpEffect, source: MacAddress | undefined): PortEffect[] {
+  #lldpEffect(effect: LldpEffect): PortEffect[] {
     switch (effect.kind) {
       case 'send':
         return [this.#toCustomerBridge(ETHERTYPE_LLDP, effect.lldpdu)];
       case 'neighbour':
-        return this.#heard(effect.neighbour, source);
+        return this.#heard(effect.neighbour);
       case 'neighbourGone':
         return effect.neighbour.msap === this.#peer ? this.#peerLost(effect.reason) : [];
     }
   }
 
-  #heard(neighbour: LldpNeighbour, source: MacAddress | undefined): PortEffect[] {
+  #heard(neighbour: LldpNeighbour): PortEffect[] {
     const { lldpdu, msap } = neighbour;
     if (this.#peer === undefined && lldpdu.evb !== undefined) {
       this.#peer = msap;
@@ -230,7 +238,6 @@ export class Port {
     }
     if (msap !== this.#peer) return [];
     if (lldpdu.evb === undefined) return this.#peerLost('the peer withdrew its EVB TLV');
-    if (source !== undefined) this.#peerMac = source;
     return [
       { kind: 'peer', neighbour },
       { kind: 'evb', tlv: lldpdu.evb, reason: 'EVB TLV received' },
@@ -239,7 +246,6 @@ export class Port {
 
   #peerLost(reason: string): PortEffect[] {
     this.#peer = undefined;
-    this.#peerMac = undefined;
     this.#receiver.reset();
     return [
       { kind: 'peer', neighbour: undefined },

@@ -46,6 +46,7 @@ export class SwitchPort extends LinkDriver<BridgeEffect> {
       lldp: lldpTiming(config.lldp),
       vsisPerEcpdu: Number.POSITIVE_INFINITY,
       outboxMax: 2 * vsisPerLink,
+      ecpSource: config.interop['ecp-source'],
     });
   }
 

@@ -47,6 +47,7 @@ export class Uplink extends LinkDriver<StationEffect> {
       lldp: lldpTiming(config.lldp),
       vsisPerEcpdu: config.peer === 'lldpad' ? 1 : Number.POSITIVE_INFINITY,
       outboxMax: 2 * vsisPerLink,
+      ecpSource: config.interop['ecp-source'],
     });
   }
 
