@@ -93,16 +93,11 @@ export class VsiBridge {
         ];
       }
       case 'keep':
-        return this.#keep(command, result.error, now);
-      case 'deassoc': {
-        // A refusal goes out under the DeAssociate type, as every known bridge does it (vdp.md 4).
-        const status = STATUS_ACK | result.error | (result.hard ? STATUS_M_HARD : 0);
-        const tlv = tlvOf({ ...command, request: 'deassociate' }, status);
-        return [
-          { kind: 'send', tlv, manager: command.manager },
-          ...this.#end(`refused: ${vdpErrorName(result.error)}`, now),
-        ];
-      }
+        // Keep says that an earlier command stands; without one it is a refusal.
+        if (this.operCmd === undefined) return this.#refuse(command, result.error, false, now);
+        return this.#keep(command, this.operCmd, result.error, now);
+      case 'deassoc':
+        return this.#refuse(command, result.error, result.hard, now);
     }
   }
 
@@ -132,7 +127,7 @@ export class VsiBridge {
     if (this.state === 'WAIT_STATION_CMD') return this.remove('no keepalive within toutKeepAlive', now);
     if (this.state !== 'BRIDGE_PROCESSING') return [];
     if (this.vsiState === 'Assoc' && this.#rxCmd!.request !== 'deassociate') {
-      return this.#keep(this.#rxCmd!, VDP_OTHER_FAILURE, now);
+      return this.#keep(this.#rxCmd!, this.operCmd!, VDP_OTHER_FAILURE, now);
     }
     return this.remove('no decision within resourceWaitDelay', now);
   }
@@ -171,12 +166,19 @@ export class VsiBridge {
     ];
   }
 
-  #keep(command: VsiCommand, error: number, now: number): VsiBridgeEffect[] {
-    const kept = this.operCmd;
-    const answer = this.#answer(command, STATUS_S_KEEP | error);
-    if (kept === undefined) return [answer, ...this.#end(`refused: ${vdpErrorName(error)}`, now)];
+  #keep(command: VsiCommand, kept: VsiCommand, error: number, now: number): VsiBridgeEffect[] {
     const reason = `${command.request} refused (${vdpErrorName(error)}), the association of before stands`;
-    return [answer, { kind: 'kept', command: kept, reason }, ...this.#waitStationCmd(now)];
+    return [
+      this.#answer(command, STATUS_S_KEEP | error),
+      { kind: 'kept', command: kept, reason },
+      ...this.#waitStationCmd(now),
+    ];
+  }
+
+  /** A refusal goes out under the DeAssociate type, as every known bridge does it (vdp.md 4). */
+  #refuse(command: VsiCommand, error: number, hard: boolean, now: number): VsiBridgeEffect[] {
+    const answer = this.#answer({ ...command, request: 'deassociate' }, error | (hard ? STATUS_M_HARD : 0));
+    return [answer, ...this.#end(`refused: ${vdpErrorName(error)}`, now)];
   }
 
   #answer(command: VsiCommand, bits: number): VsiBridgeEffect {

@@ -23,19 +23,19 @@ import {
 
 const machine = () => new VsiStation(TIMERS);
 /** Effects in short, in their order. */
-const told = (effects: VsiStationEffect[]) =>
-  effects.map((effect) => {
-    switch (effect.kind) {
-      case 'send':
-        return `send ${effect.command.request}`;
-      case 'confirmed':
-        return `${effect.keepalive ? 'keepalive' : 'confirmed'} ${effect.command.request}`;
-      case 'kept':
-        return `kept ${effect.command.request}, error ${effect.status.error}`;
-      case 'ended':
-        return `ended ${effect.end}`;
-    }
-  });
+function short(effect: VsiStationEffect): string {
+  switch (effect.kind) {
+    case 'send':
+      return `send ${effect.command.request}`;
+    case 'confirmed':
+      return `${effect.keepalive ? 'keepalive' : 'confirmed'} ${effect.command.request}`;
+    case 'kept':
+      return `kept ${effect.command.request}, error ${effect.status.error}`;
+    case 'ended':
+      return `ended ${effect.end}`;
+  }
+}
+const told = (effects: VsiStationEffect[]) => effects.map(short);
 const timed = (effects: At<VsiStationEffect>[]) => effects.map((effect, i) => [effect.at, told(effects)[i]]);
 const receive = (vsi: VsiStation, tlv: VsiTlv, now = 0, manager = MANAGER_12) =>
   vsi.receive(tlv, manager, now);
