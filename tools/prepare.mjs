@@ -3,7 +3,7 @@
  * machine before anything is done, then install the dependencies and build what is not there or out of date.
  * No dependencies: this runs before `npm ci`. Says nothing when there is nothing to do.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -294,15 +294,12 @@ async function runGroup(command, { signal, onLine, env = process.env }) {
   });
   const kill = (how) => {
     try {
-      process.kill(-child.pid, how);
+      return process.kill(-child.pid, how);
     } catch {
-      // it has gone by itself
+      return false; // nobody is left
     }
   };
-  const end = () => {
-    kill('SIGTERM');
-    setTimeout(kill, 3000, 'SIGKILL').unref();
-  };
+  const end = () => kill('SIGTERM');
   signal?.addEventListener('abort', end, { once: true });
   let errors = '';
   let rest = '';
@@ -319,7 +316,14 @@ async function runGroup(command, { signal, onLine, env = process.env }) {
     child.on('close', (status, ended) => resolve(status ?? `ended by ${ended}`));
   });
   signal?.removeEventListener('abort', end);
-  signal?.throwIfAborted();
+  if (signal?.aborted) {
+    const deadline = Date.now() + 2000;
+    while (kill(0)) {
+      if (Date.now() > deadline) kill('SIGKILL');
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    throw signal.reason;
+  }
   return { code, errors };
 }
 
@@ -383,8 +387,27 @@ export async function prepare({ wants, say, signal, alsoCheck = () => undefined 
   if (code !== 0) throw new Complaint(errors.trimEnd() || `preparing the checkout failed (${code})`);
 }
 
-/** The part that runs under the lock. Stays in the process group of its starter, who ends it as a whole. */
-function makeStaleParts() {
+/** Runs a step; resolves with how it ended and what it said. */
+function runStep(command, env) {
+  return new Promise((resolve) => {
+    const child = spawn(command[0], command.slice(1), { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        output += text;
+      });
+    }
+    child.on('error', (error) => resolve({ ok: false, how: error.message, output }));
+    child.on('close', (code, ended) =>
+      resolve({ ok: code === 0, how: ended ?? `exit ${code}`, output: output.trim() }),
+    );
+  });
+}
+
+/** The part that runs under the lock, as the first of its process group. */
+async function makeStaleParts() {
+  // npm takes its time when it is asked to end; what it leaves half done, the next run does again.
+  process.on('SIGTERM', () => process.kill(0, 'SIGKILL'));
   // node-gyp would download the headers of this Node; where they are installed beside it there is no need to.
   const prefix = path.resolve(fs.realpathSync(process.execPath), '../..');
   const env = { ...process.env };
@@ -392,19 +415,8 @@ function makeStaleParts() {
   for (const part of staleParts()) {
     const started = performance.now();
     process.stdout.write(`${part.title}\n`);
-    const { status, signal, stdout, stderr, error } = spawnSync(
-      'setpriv',
-      ['--pdeathsig', 'TERM', ...part.command],
-      {
-        cwd: root,
-        env,
-        encoding: 'utf8',
-        maxBuffer: 1 << 26,
-      },
-    );
-    if (status !== 0) {
-      const output = `${stdout ?? ''}${stderr ?? ''}`.trim();
-      const how = error?.message ?? (signal ? `ended by ${signal}` : `exit ${status}`);
+    const { ok, how, output } = await runStep(part.command, env);
+    if (!ok) {
       process.stderr.write(`${output}\n${part.title}: failed, ${how}; the output is above\n`);
       process.exit(1);
     }
@@ -414,4 +426,5 @@ function makeStaleParts() {
   }
 }
 
-if (process.argv[1] && fs.realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) makeStaleParts();
+if (process.argv[1] && fs.realpathSync(process.argv[1]) === fileURLToPath(import.meta.url))
+  await makeStaleParts();
