@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
 import type { Config } from '../config/config.ts';
 import { BridgePort } from '../kernel/bridge-port.ts';
@@ -63,6 +64,7 @@ export class EvbDaemon implements Daemon {
     this.#watch.on('removed', (link) => this.#update(link.name));
     this.#watch.on('error', (error) => this.#log.error({}, error.message));
     await this.#watch.start();
+    await this.#store.sinceBoot(readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
     for (const name of [...Object.keys(this.#config.uplinks), ...Object.keys(this.#config.ports)]) {
       await this.#add(name);
     }

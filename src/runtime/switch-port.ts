@@ -210,7 +210,14 @@ export class SwitchPort extends LinkDriver<BridgeEffect> {
   async #correct(link: KernelLink): Promise<void> {
     const port = this.#port!;
     for (const { setting, text } of await port.observe(link)) {
-      if (port !== this.#port || setting === 'bridge') return;
+      if (port !== this.#port) return;
+      if (setting === 'bridge') {
+        // It left its bridge and came back unseen: the kernel has forgotten our settings.
+        this.#port = undefined;
+        this.perform(this.machine.setReflects(false, now()));
+        this.#attach(this.link, undefined);
+        return;
+      }
       const contested = now() - this.#correctedAt < CONTEST;
       const again = contested ? 'it was put right a moment ago; left alone' : 'put right';
       this.log('warn', setting === 'isolated' ? text : `${text}; ${again}`);

@@ -104,6 +104,13 @@ export class Store {
     return this.#get<BridgePortJournal>(`journal/${port}/`);
   }
 
+  /** Forgets the undo journals of another boot: what they would undo is gone with it. `bootId` names the running one. */
+  async sinceBoot(bootId: string): Promise<void> {
+    if ((await this.#get<string>('boot')) === bootId) return;
+    for (const { name } of await this.journals()) await this.putJournal(name, null);
+    await this.#put('boot', bootId, true);
+  }
+
   /** Links with something to undo in the kernel. */
   async journals(): Promise<BridgePortJournal[]> {
     return this.#values<BridgePortJournal>('journal/');

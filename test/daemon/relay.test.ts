@@ -1,5 +1,7 @@
 /** Two evbd on a veth pair: what they make of the kernel's bridge port, and what is left of it afterwards. */
 
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { needs } from '../support/needs.ts';
 import { eventually, Host, World } from '../support/world.ts';
@@ -164,6 +166,54 @@ describe.runIf(ready)('enforce: on', { timeout: 60_000 }, () => {
       'web',
     );
     expect({ status, stderr }).toMatchObject({ status: 1, stderr: expect.stringContaining('invalid VID') });
+  });
+});
+
+describe.runIf(ready)('reload', { timeout: 60_000 }, () => {
+  it('applies what differs and says so, leaves what is in force, refuses a wrong file', async () => {
+    await connect();
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    bridge.configure('ports: { swp1: { enforce: off } }');
+    expect(await bridge.must('reload')).toContain('ports.swp1: changed');
+    await eventually(port, ({ locked, learning }) => locked === false && learning === true, 'unlocked');
+    await eventually(entries, (macs) => macs.length === 0, 'static entries');
+    expect(hairpin()).toBe(true);
+    expect(await bridge.vsis()).toMatchObject([{ state: 'associated' }]);
+    expect(await station.vsis()).toMatchObject([{ state: 'associated' }]);
+    bridge.configure('ports: { swp1: { enforce: perhaps } }');
+    const { status, stderr } = await bridge.evbctl('reload');
+    expect({ status, stderr }).toMatchObject({ stderr: expect.stringContaining('expected on or off') });
+    expect(hairpin()).toBe(true);
+  });
+
+  it('takes up again what was released', async () => {
+    await connect();
+    await station.must('release', 'eth1');
+    await hairpinIs(false);
+    expect(await station.must('reload')).toContain('eth1');
+    await hairpinIs(true);
+  });
+});
+
+describe.runIf(ready)('many at once', { timeout: 60_000 }, () => {
+  it('300 VSIs given by --from are all associated, and deassociated by release', async () => {
+    await connect();
+    const lines = Array.from({ length: 300 }, (_, i) => {
+      const mac = `52:54:01:00:${Math.floor(i / 256)
+        .toString(16)
+        .padStart(2, '0')}:${(i % 256).toString(16).padStart(2, '0')}`;
+      return JSON.stringify({ mac, profile: 'web' });
+    });
+    const file = join(world.folder, 'vsis');
+    writeFileSync(file, lines.join('\n'));
+    const results = (await station.must('associate', 'eth1', '--from', file, '--json')).trim().split('\n');
+    expect(results).toHaveLength(300);
+    expect((await station.vsis()).every(({ state }) => state === 'associated')).toBe(true);
+    expect(await bridge.vsis()).toHaveLength(300);
+    expect(entries()).toHaveLength(301);
+    await station.must('release', 'eth1');
+    await eventually(entries, (macs) => macs.length === 0, 'static entries');
+    expect(await bridge.vsis()).toEqual([]);
   });
 });
 
