@@ -302,6 +302,16 @@ describe('transmit timer machine (lldp.md 4)', () => {
     expect(sentAt(runUntil(lldp, 100_250, 170 * SECOND))).toEqual([130.25, 160.25]);
   });
 
+  test('TX_TIMER_INITIALIZE: newNeighbor = false: one heard while we were silent starts no fast start', () => {
+    const lldp = running();
+    lldp.receive(pdu(1), 0);
+    lldp.setAdminStatus('enabledRxOnly');
+    lldp.receive(pdu(2), 1);
+    runUntil(lldp, 1, 10 * SECOND);
+    expect(ttls(lldp.setAdminStatus('enabledRxTx'))).toEqual([121]);
+    expect(sentAt(runUntil(lldp, 10 * SECOND, 45 * SECOND))).toEqual([40]);
+  });
+
   test('port state told twice is told once', () => {
     const lldp = running();
     expect(lldp.setPortEnabled(true, 10 * SECOND)).toEqual([]);
