@@ -201,6 +201,28 @@ export function encodeVsi(vsi: VsiTlv): Uint8Array {
   return writer.finish();
 }
 
+/**
+ * The same answer as a station reads it: a VSI TLV without filters, though none may be sent. Undefined when it is something
+ * else that could not be read.
+ */
+export function invalidFormatAnswer(invalid: InvalidVsiTlv): VsiTlv | undefined {
+  const { request, value } = invalid;
+  const answers =
+    value.length >= VSI_READABLE && (value[0]! & STATUS_ACK) !== 0 && (value[0]! & STATUS_ERROR) !== 0;
+  if (!answers) return undefined;
+  const reader = new OctetReader(value);
+  return {
+    request,
+    status: reader.u8('status'),
+    type: reader.u24('VSI type id'),
+    typeVersion: reader.u8('VSI type version'),
+    idFormat: reader.u8('VSIID format'),
+    id: reader.take(16, 'VSIID'),
+    filterFormat: reader.u8('filter info format'),
+    filters: [],
+  };
+}
+
 /** How many entries of a format one TLV can hold (vdp.md 1.2). */
 export function filterEntriesMax(format: number): number {
   return Math.floor((511 - VSI_FIXED) / filterEntrySize(format)!);

@@ -44,6 +44,7 @@ export class VsiStation {
   /** Operational values; a change applies from the next start of a timer on. */
   timers: VdpTimers;
   #queued: VsiCommand | undefined;
+  #deassociateUnanswered = false;
   #waitWhile = Number.POSITIVE_INFINITY;
 
   constructor(timers: VdpTimers) {
@@ -93,6 +94,7 @@ export class VsiStation {
   receive(tlv: VsiTlv, manager: Uint8Array, now: number): VsiStationEffect[] {
     const status = decodeStatus(tlv.status);
     if (!status.ack && tlv.request !== 'deassociate') return [];
+    if (tlv.request === 'deassociate' && this.#isOfAnother(tlv, manager, status)) return [];
     switch (this.state) {
       case 'INIT':
         return [];
@@ -106,6 +108,24 @@ export class VsiStation {
       case 'TRANSMIT_DEASSOC':
         return this.#init('refused', 'the bridge refused the keepalive; deassociated', now, status);
     }
+  }
+
+  /**
+   * A DeAssociate that is not about what this machine does now: the answer to one that it sent without waiting, or the late
+   * word of a bridge that still held the VSI with other attributes (vdp.md 4.1, row 2 and 5).
+   */
+  #isOfAnother(tlv: VsiTlv, manager: Uint8Array, status: VsiStatusField): boolean {
+    if (
+      this.#deassociateUnanswered &&
+      status.ack &&
+      status.error === 0 &&
+      this.sysCmd?.request !== 'deassociate'
+    ) {
+      this.#deassociateUnanswered = false;
+      return true;
+    }
+    const holds = this.state === 'WAIT_SYSTEM_CMD' || this.state === 'TRANSMIT_KEEPALIVE';
+    return holds && !status.ack && !sameAttributes(this.operCmd!, commandOf(tlv, manager));
   }
 
   advance(now: number): VsiStationEffect[] {
@@ -177,11 +197,11 @@ export class VsiStation {
         return [kept, ...this.#waitSystemCmd(now)];
       }
       // The bridge kept an association that we do not hold: end it, or both sides differ until toutKeepAlive.
-      return [this.#deassociate(asked), ...this.#init('refused', refusal(status), now, status)];
+      return [this.#deassociateUnheard(asked), ...this.#init('refused', refusal(status), now, status)];
     }
     if (!sameAttributes(asked, commandOf(tlv, manager))) {
       const reason = 'the bridge confirmed another type, manager or filter than asked';
-      return [this.#deassociate(asked), ...this.#init('mismatch', reason, now, status)];
+      return [this.#deassociateUnheard(asked), ...this.#init('mismatch', reason, now, status)];
     }
     // PREASSOC_NEW or ASSOC_NEW, ASSOC_COMPLETE
     this.operCmd = { ...asked, filters: tlv.filters };
@@ -219,7 +239,7 @@ export class VsiStation {
     }
     if (!sameAttributes(asked, commandOf(tlv, manager))) {
       const reason = 'the bridge confirmed another type, manager or filter than asked';
-      return [this.#deassociate(asked), ...this.#init('mismatch', reason, now, status)];
+      return [this.#deassociateUnheard(asked), ...this.#init('mismatch', reason, now, status)];
     }
     this.operCmd = { ...asked, filters: tlv.filters };
     const reason = 'keepalive answered';
@@ -254,6 +274,12 @@ export class VsiStation {
     const command = this.#queued;
     this.#queued = undefined;
     return command === undefined ? [] : this.#begin(command, now);
+  }
+
+  /** As below, and on to the next command without waiting for the answer. */
+  #deassociateUnheard(command: VsiCommand): VsiStationEffect {
+    this.#deassociateUnanswered = true;
+    return this.#deassociate(command);
   }
 
   #deassociate(command: VsiCommand): VsiStationEffect {

@@ -423,6 +423,7 @@ export class Bridge {
 
   /** The resource layer: admission, then the kernel where the port enforces. The answer waits for both. */
   #decide(vsi: BridgeVsi, command: VsiCommand, now: number): BridgeEffect[] {
+    vsi.change = undefined;
     if (command.request === 'deassociate') {
       vsi.granted = undefined;
       return this.#whenDone(vsi, 'revoke', this.#letGoAll(vsi), now);

@@ -108,6 +108,11 @@ export class Port {
     return this.outbox.size === 0 && this.#transmitter.idle;
   }
 
+  /** The peer restarted: its next ECP request is new, whatever its number. */
+  forgetSequence(): void {
+    this.#receiver.reset();
+  }
+
   setEcpTiming(timing: EcpTiming): void {
     this.#transmitter.timing = timing;
   }

@@ -4,6 +4,7 @@ import type { MacAddress } from '../../protocols/octets/index.ts';
 import {
   encodeVsi,
   filterProblem,
+  invalidFormatAnswer,
   requestStatus,
   sameAttributes,
   tlvOf,
@@ -330,6 +331,8 @@ export class Station {
           this.#port?.outbox.clear();
           return this.#showWaiting(now);
         case 'peerRestarted':
+          // Its ECP numbers begin anew, perhaps at the one that we heard last.
+          this.#port?.forgetSequence();
           return now > this.#heardSince ? this.#askAll(now) : [];
         default:
           return [];
@@ -357,7 +360,8 @@ export class Station {
 
   #vdp(pdu: VdpPdu, now: number): StationEffect[] {
     const effects: StationEffect[] = [];
-    for (const tlv of pdu.vsis) {
+    const unreadable = pdu.invalid.flatMap((invalid) => invalidFormatAnswer(invalid) ?? []);
+    for (const tlv of [...pdu.vsis, ...unreadable]) {
       // An answer for a VSI that we do not know, or a late DeAssociate, is nobody's business here (interop-notes.md 10, row 3).
       const vsi = this.vsis.get(vsiKey(tlv));
       if (vsi !== undefined)

@@ -16,9 +16,11 @@ import {
   filterProblem,
   filtersMatch,
   idFormatName,
+  invalidFormatAnswer,
   parseIpv4,
   parseIpv6,
   requestStatus,
+  tlvOf,
   type VdpHint,
   type VdpPdu,
   type VdpRequest,
@@ -29,6 +31,7 @@ import {
   vsiKey,
 } from '../../protocols/vdp/index.ts';
 import { hex, MANAGER_12, STATION, timerVectors, V7, vdpVectors } from '../fixtures/vectors.ts';
+import { command, filters } from './support.ts';
 
 const A = '52:54:00:00:00:0a' as MacAddress;
 const B = '52:54:00:00:00:0b' as MacAddress;
@@ -431,5 +434,28 @@ describe('properties', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('the answer to a VSI TLV that could not be read (vdp.md 1.2)', () => {
+  const answered = (status: number) => {
+    const unreadable = tlvOf(command('associate', { filters: filters(42) }), status);
+    const broken = encodeVsi(unreadable);
+    broken[26] = 9;
+    const [invalid] = decodeVdp(encodeVdp(MANAGER_12, [broken])).invalid;
+    return { invalid: invalid!, unreadable };
+  };
+
+  test('is read by the station, filters or not', () => {
+    const { invalid, unreadable } = answered(0);
+    const answer = decodeVdp(encodeVdp(MANAGER_12, [encodeInvalidFormat(invalid)!]));
+    expect(answer.vsis).toEqual([]);
+    const read = invalidFormatAnswer(answer.invalid[0]!);
+    expect(read).toMatchObject({ request: 'deassociate', status: 0x41, id: unreadable.id, filters: [] });
+  });
+
+  test('is neither a request nor a success', () => {
+    expect(invalidFormatAnswer(answered(0).invalid)).toBeUndefined();
+    expect(invalidFormatAnswer(answered(0x40).invalid)).toBeUndefined();
   });
 });

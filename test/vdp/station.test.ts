@@ -589,3 +589,24 @@ describe('refresh and resume (evb-tlv.md 1.8)', () => {
     expect(told(receive(vsi, answer(command('associate')), 2))).toEqual(['confirmed associate']);
   });
 });
+
+describe('DeAssociates that are about something else', () => {
+  test('the answer to a DeAssociate sent in passing does not refuse the next request', () => {
+    const vsi = asking('associate');
+    vsi.command(command('associate', { filters: filters(43) }), 0);
+    // A success that confirms other attributes: DeAssociate, INIT, and on with the queued request.
+    const effects = receive(vsi, answer(command('associate', { type: 7 })));
+    expect(told(effects)).toEqual(['send deassociate', 'ended mismatch', 'send associate']);
+    expect(told(receive(vsi, answer(command('deassociate'))))).toEqual([]);
+    expect(vsi.state).toBe('STATION_PROCESSING');
+  });
+
+  test.each(OTHER_ATTRIBUTES)('a late one with another %s leaves the association', (_what, more) => {
+    const vsi = holding('associate');
+    const { manager = MANAGER_12 } = more;
+    const late = { ...answer(command('deassociate', more)), status: 0 };
+    expect(receive(vsi, late, 0, manager)).toEqual([]);
+    expect(vsi.vsiState).toBe('Assoc');
+    expect(told(receive(vsi, { ...answer(command('deassociate')), status: 0 }))).toEqual(['ended bridge']);
+  });
+});
