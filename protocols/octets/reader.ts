@@ -45,7 +45,8 @@ export class OctetReader {
   /** A copy of the next `length` octets; the caller may keep it. */
   take(length: number, field: string): Uint8Array {
     this.#need(length, field);
-    const taken = this.#octets.slice(this.#position, this.#position + length);
+    // Not octets.slice(): a Buffer's slice is a view.
+    const taken = Uint8Array.prototype.slice.call(this.#octets, this.#position, this.#position + length);
     this.#position += length;
     return taken;
   }

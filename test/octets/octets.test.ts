@@ -179,3 +179,10 @@ describe('addresses', () => {
     expect(sameOctets(Uint8Array.of(1), Uint8Array.of(1, 2))).toBe(false);
   });
 });
+
+test('what OctetReader takes is a copy, of a Buffer too', () => {
+  const octets = Buffer.from([1, 2, 3]);
+  const taken = new OctetReader(octets).take(2, 'two');
+  octets.fill(0);
+  expect([...taken]).toEqual([1, 2]);
+});
