@@ -5,9 +5,9 @@ import { pino } from 'pino';
 import { ConfigError, loadConfig } from './config/config.ts';
 import { BusError } from './dbus/connection.ts';
 import { KernelError } from './kernel/kernel-error.ts';
+import type { Daemon } from './model.ts';
 import type { DaemonOptions } from './runtime/daemon.ts';
 import type { Log } from './runtime/link-driver.ts';
-import type { Daemon } from './runtime/model.ts';
 import { Store, StoreError } from './store/store.ts';
 
 const EXIT_FAILURE = 1;

@@ -7,16 +7,7 @@ import {
   VDP_OTHER_FAILURE,
   type VsiCommand,
 } from '../../protocols/vdp/index.ts';
-
-/** A configured port profile as VDP names it. */
-export interface Profile {
-  name: string;
-  manager: Uint8Array;
-  type: number;
-  typeVersion: number;
-  /** VID of the profile; absent: any, and none of its own to assign. */
-  vlan?: number;
-}
+import type { Profile } from '../config/profile.ts';
 
 export interface AdmissionPolicy {
   /** open: everybody; profiles: only what `profiles` names. */

@@ -18,9 +18,9 @@ import {
   vsiIdText,
   vsiKey,
 } from '../../protocols/vdp/index.ts';
+import type { RelayState, VsiState } from '../model.ts';
 import { History } from '../port/history.ts';
 import { Port, type PortEffect, type PortOptions } from '../port/port.ts';
-import type { RelayState, VsiState } from '../runtime/model.ts';
 import { type AdmissionPolicy, admit, profileOf } from './admission.ts';
 
 export interface BridgePolicy extends AdmissionPolicy {

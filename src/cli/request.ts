@@ -4,7 +4,7 @@ import { fromHex, parseMac, parseUuid } from '../../protocols/octets/index.ts';
 import { filterProblem, parseIpv4, parseIpv6 } from '../../protocols/vdp/index.ts';
 import { toVsiRequest } from '../dbus/vsi-dictionary.ts';
 import { type Dictionary, type Value, Variant } from '../dbus/wire.ts';
-import { EvbError, type Filter, type VsiRequest } from '../runtime/model.ts';
+import { EvbError, type Filter, type VsiRequest } from '../model.ts';
 import { integerOf, UsageError, type Values } from './arguments.ts';
 
 /** Throws UsageError that names the option. */

@@ -1,7 +1,7 @@
 /** The verbs that talk to evbd. */
 
 import type { Client } from '../dbus/client.ts';
-import { EvbError, type LinkStatus, type VsiRequest, type VsiStatus } from '../runtime/model.ts';
+import { EvbError, type LinkStatus, type VsiRequest, type VsiStatus } from '../model.ts';
 import type { Command, Values, VerbName } from './arguments.ts';
 import { integerOf, timeoutOf, UsageError } from './arguments.ts';
 import type { Print } from './capture.ts';

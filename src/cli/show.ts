@@ -1,6 +1,6 @@
 /** Links and VSIs as text for people. */
 
-import type { Filter, LinkStatus, RelayState, VsiState, VsiStatus } from '../runtime/model.ts';
+import type { Filter, LinkStatus, RelayState, VsiState, VsiStatus } from '../model.ts';
 import { type Colour, paint, printable, type Terminal, wrap } from './terminal.ts';
 
 /** Columns of the field names that stand in front of a link's and a VSI's values. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import { parseMac } from '../../protocols/octets/index.ts';
-import { parseManager } from './manager.ts';
+import { parseManager } from './profile.ts';
 
 /** The configuration cannot be used: `problems` are one line each, FILE:LINE:COLUMN: what. */
 export class ConfigError extends Error {

@@ -9,7 +9,7 @@ import {
   type LinkStatus,
   type VsiRequest,
   type VsiStatus,
-} from '../runtime/model.ts';
+} from '../model.ts';
 import { type Bus, BusError, type Call, CallError, Connection, DeadlineError } from './connection.ts';
 import { BUS_NAME, ERROR_PREFIX, LINK, MANAGER, parsePath, ROOT, VSI } from './names.ts';
 import { fromVsiRequest } from './vsi-dictionary.ts';

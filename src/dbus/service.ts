@@ -1,7 +1,7 @@
 /** The daemon on a message bus: org.evbd1 with its Manager, Links and VSIs, as the contract names them. */
 
-import type { Daemon, DaemonEvents, LinkStatus, VsiStatus } from '../runtime/model.ts';
-import { EvbError } from '../runtime/model.ts';
+import type { Daemon, DaemonEvents, LinkStatus, VsiStatus } from '../model.ts';
+import { EvbError } from '../model.ts';
 import { Access } from './access.ts';
 import { type Bus, BusError, CallError, Connection, isSystemBus } from './connection.ts';
 import { BUS_NAME, ERROR_PREFIX, LINK, linkPath, MANAGER, ROOT, VSI, vsiPath } from './names.ts';

@@ -1,6 +1,6 @@
 /** The dictionary a{sv} by which a VSI is asked for, to and from the daemon's `VsiRequest`. */
 
-import { EvbError, type Filter, type VsiRequest } from '../runtime/model.ts';
+import { EvbError, type Filter, type VsiRequest } from '../model.ts';
 import { type Dictionary, type Value, Variant } from './wire.ts';
 
 type Rule =

@@ -1,4 +1,4 @@
-import type { VsiState } from '../runtime/model.ts';
+import type { VsiState } from '../model.ts';
 
 export interface Transition {
   /** Milliseconds of the monotonic clock. */

@@ -2,11 +2,10 @@ import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
 import type { Config } from '../config/config.ts';
+import { profilesOf } from '../config/profile.ts';
 import { BridgePort } from '../kernel/bridge-port.ts';
 import { LinkWatch } from '../kernel/link-watch.ts';
 import { Rtnetlink } from '../kernel/rtnetlink.ts';
-import type { Store } from '../store/store.ts';
-import type { Log, Surroundings } from './link-driver.ts';
 import {
   type Daemon,
   type DaemonEvents,
@@ -14,8 +13,9 @@ import {
   type LinkStatus,
   type VsiRequest,
   type VsiStatus,
-} from './model.ts';
-import { profilesOf } from './requests.ts';
+} from '../model.ts';
+import type { Store } from '../store/store.ts';
+import type { Log, Surroundings } from './link-driver.ts';
 import { SwitchPort } from './switch-port.ts';
 import { Uplink } from './uplink.ts';
 

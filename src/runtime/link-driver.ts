@@ -5,11 +5,11 @@ import { fromHex, type MacAddress, toHex } from '../../protocols/octets/index.ts
 import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
+import type { LinkStatus, Role, VsiStatus } from '../model.ts';
 import type { Port, PortEffect } from '../port/port.ts';
 import type { SocketError } from '../raw-socket/index.ts';
 import type { Store, StoredPeer } from '../store/store.ts';
 import { Alarm, fromEpoch, now, toEpoch } from './clock.ts';
-import type { LinkStatus, Role, VsiStatus } from './model.ts';
 
 export interface Log {
   debug(fields: object, text: string): void;

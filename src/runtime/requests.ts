@@ -22,22 +22,9 @@ import {
   VSIID_UUID,
   type VsiCommand,
 } from '../../protocols/vdp/index.ts';
-import type { Profile } from '../bridge/admission.ts';
-import type { Config } from '../config/config.ts';
-import { parseManager } from '../config/manager.ts';
+import { type Profile, parseManager } from '../config/profile.ts';
+import { EvbError, type VsiRequest } from '../model.ts';
 import type { StoredCommand } from '../store/store.ts';
-import { EvbError, type VsiRequest } from './model.ts';
-
-/** The configured profiles with the Manager ID as it goes over the wire of one link. */
-export function profilesOf(config: Config, managerOctet: 'first' | 'last'): Profile[] {
-  return Object.entries(config.profiles).map(([name, profile]) => ({
-    name,
-    manager: parseManager(profile.manager, managerOctet)!,
-    type: profile.type,
-    typeVersion: profile['type-version'],
-    ...(profile.vlan === undefined ? {} : { vlan: profile.vlan }),
-  }));
-}
 
 /** What a user asks for as a VDP command. Throws EvbError InvalidArgument, one line that names the key. */
 export function toCommand(

@@ -1,10 +1,10 @@
 import { CHASSIS_ID_MAC, type Identifier, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
 import { macFromOctets, toHex } from '../../protocols/octets/index.ts';
 import { type VdpTimers, type VsiCommand, vsiIdText } from '../../protocols/vdp/index.ts';
+import type { Filter, LinkStatus, VsiState, VsiStatus } from '../model.ts';
 import type { History } from '../port/history.ts';
 import type { Port } from '../port/port.ts';
 import { epochMicros } from './clock.ts';
-import type { Filter, LinkStatus, VsiState, VsiStatus } from './model.ts';
 
 /** The EVB peer as its last LLDPDU describes it. */
 export function peerStatus(port: Port | undefined): LinkStatus['peer'] {

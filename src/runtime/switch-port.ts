@@ -1,7 +1,6 @@
 import { CAPABILITY_MAC_BRIDGE } from '../../protocols/lldp-codec/index.ts';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
-import type { Profile } from '../bridge/admission.ts';
 import {
   Bridge,
   type BridgeEffect,
@@ -10,10 +9,11 @@ import {
   type ChangeId,
 } from '../bridge/bridge.ts';
 import type { PortConfig } from '../config/config.ts';
+import type { Profile } from '../config/profile.ts';
 import { BridgePort, type BridgePortJournal } from '../kernel/bridge-port.ts';
+import { EvbError, type LinkStatus, type VsiStatus } from '../model.ts';
 import { now } from './clock.ts';
 import { LinkDriver, type Surroundings } from './link-driver.ts';
-import { EvbError, type LinkStatus, type VsiStatus } from './model.ts';
 import { fromStored, toStored } from './requests.ts';
 import { lldpTiming, systemDescription } from './settings.ts';
 import { linkTimers, peerStatus, vsiStatus } from './status.ts';

@@ -16,8 +16,8 @@ import {
   vdpTimers,
   vsiKey,
 } from '../../protocols/vdp/index.ts';
+import { EvbError, type RelayState } from '../model.ts';
 import { Port, type PortEffect, type PortOptions } from '../port/port.ts';
-import { EvbError, type RelayState } from '../runtime/model.ts';
 import { type Owner, StationVsi } from './vsi.ts';
 
 export interface StationPolicy {

@@ -5,8 +5,8 @@ import {
   VsiStation,
   vsiIdText,
 } from '../../protocols/vdp/index.ts';
+import type { VsiState } from '../model.ts';
 import { History } from '../port/history.ts';
-import type { VsiState } from '../runtime/model.ts';
 
 /** dbus, libvirt, or rule:N (the number of the rule in the configuration, from 1). */
 export type Owner = string;

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 
 import { pcapFileHeader, pcapRecord } from '../../src/cli/pcap.ts';
 import { type Service, startService } from '../../src/dbus/service.ts';
-import { EvbError, type LinkStatus } from '../../src/runtime/model.ts';
+import { EvbError, type LinkStatus } from '../../src/model.ts';
 import { startBus, type TestBus } from '../dbus/support/bus.ts';
 import { FakeDaemon, link, TestLog, vsi } from '../dbus/support/fake-daemon.ts';
 import { readCapture } from '../fixtures/pcap.ts';

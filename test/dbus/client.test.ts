@@ -6,7 +6,7 @@ import { type Client, connect, Timeout, Unreachable } from '../../src/dbus/clien
 import { CallError } from '../../src/dbus/connection.ts';
 import { type Service, startService } from '../../src/dbus/service.ts';
 import { fromVsiRequest, toVsiRequest } from '../../src/dbus/vsi-dictionary.ts';
-import { EvbError, type VsiRequest } from '../../src/runtime/model.ts';
+import { EvbError, type VsiRequest } from '../../src/model.ts';
 import { needs } from '../support/needs.ts';
 import { startBus, type TestBus } from './support/bus.ts';
 import { FakeDaemon, link, TestLog, vsi } from './support/fake-daemon.ts';

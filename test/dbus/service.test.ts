@@ -17,7 +17,7 @@ import {
   type Value,
   Variant,
 } from '../../src/dbus/wire.ts';
-import { type ErrorName, EvbError } from '../../src/runtime/model.ts';
+import { type ErrorName, EvbError } from '../../src/model.ts';
 import { needs } from '../support/needs.ts';
 import { busctl, gdbus, startBus, type TestBus } from './support/bus.ts';
 import { FakeDaemon, link, TestLog, vsi } from './support/fake-daemon.ts';

@@ -8,7 +8,7 @@ const found = (source: string): string[] => impurities(`${folder}/vdp/index.ts`,
 describe('the purity of protocols/', () => {
   it.each([
     ["import fs from 'node:fs';", 'imports node:fs'],
-    ["import type { Daemon } from '../../src/runtime/model.ts';", 'outside protocols/'],
+    ["import type { Daemon } from '../../src/model.ts';", 'outside protocols/'],
     ["export * from 'valibot';", 'imports the package valibot'],
     ["const x = await import('yaml');", 'imports the package yaml'],
     ['const x = await import(name);', 'imports by a computed name'],

@@ -5,8 +5,8 @@ import { LLDP_TIMING } from '../../protocols/lldp-agent/index.ts';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import { type VdpRequest, VSIID_LOCAL, type VsiCommand } from '../../protocols/vdp/index.ts';
 import { Bridge, type BridgeEffect, type BridgePolicy } from '../../src/bridge/bridge.ts';
+import type { EvbError } from '../../src/model.ts';
 import type { PortOptions } from '../../src/port/port.ts';
-import type { EvbError } from '../../src/runtime/model.ts';
 import { Station, type StationEffect, type StationPolicy } from '../../src/station/station.ts';
 
 export const STATION = '02:00:00:00:00:01' as MacAddress;

@@ -10,7 +10,7 @@ import {
   type VsiRequest,
   type VsiState,
   type VsiStatus,
-} from '../../../src/runtime/model.ts';
+} from '../../../src/model.ts';
 
 export interface Request {
   method: 'associate' | 'preassociate';
