@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import * as v from 'valibot';
-import { isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Document, isMap, isNode, isScalar, Lexer, type Node, Parser, parseDocument, visit } from 'yaml';
 import { parseMac } from '../../protocols/octets/index.ts';
 import { parseManager } from './profile.ts';
 
@@ -117,16 +117,15 @@ const profile = v.strictObject(
 const macPattern = v.pipe(
   v.string('expected a MAC address in quotes, * at its end for any'),
   v.check((text) => {
-    const stars = text.endsWith('*') ? text.slice(0, -1) : text;
-    const whole = stars + '00:00:00:00:00:00'.slice(stars.length);
-    return parseMac(whole) !== undefined;
+    const open = text.endsWith('*') ? text.slice(0, -1) : undefined;
+    return parseMac(open === undefined ? text : open + '00:00:00:00:00:00'.slice(open.length)) !== undefined;
   }, 'expected a MAC address in quotes, * at its end for any'),
 );
 
 const rule = v.strictObject(
   {
     match: v.strictObject(
-      { uplink: v.optional(v.string()), mac: v.optional(macPattern) },
+      { uplink: v.optional(v.string('expected the name of an uplink')), mac: v.optional(macPattern) },
       'expected a mapping',
     ),
     profile: v.string('expected the name of a profile'),
@@ -134,11 +133,21 @@ const rule = v.strictObject(
   'expected a mapping with match and profile',
 );
 
-const named = <T extends v.GenericSchema>(what: string, schema: T) =>
-  v.optional(
-    v.record(v.pipe(v.string(), v.minLength(1), v.maxLength(what === 'profile' ? 64 : 15)), schema),
-    {},
-  );
+const named = <T extends v.GenericSchema>(name: v.GenericSchema<string, string>, schema: T) =>
+  v.optional(v.record(name, schema, 'expected a mapping of names'), {});
+
+/** As the kernel's dev_valid_name(). */
+const interfaceName = v.pipe(
+  v.string(),
+  v.check(
+    (name) => /^[^/:\s]+$/.test(name) && !/^\.\.?$/.test(name) && Buffer.byteLength(name) <= 15,
+    'an interface name has 1 to 15 octets, no "/", no ":", no white space, and is not "." or ".."',
+  ),
+);
+const profileName = v.pipe(
+  v.string(),
+  v.check((name) => name.length >= 1 && name.length <= 64, 'a profile name has 1 to 64 characters'),
+);
 
 const schema = v.strictObject(
   {
@@ -147,9 +156,9 @@ const schema = v.strictObject(
       'vsis-per-link': v.optional(integer(1, 65535), 4096),
       'frames-per-second': v.optional(integer(1, 1_000_000), 2000),
     }),
-    uplinks: named('uplink', uplink),
-    ports: named('port', port),
-    profiles: named('profile', profile),
+    uplinks: named(interfaceName, uplink),
+    ports: named(interfaceName, port),
+    profiles: named(profileName, profile),
     rules: v.optional(v.array(rule, 'expected a list'), []),
   },
   'expected a mapping',
@@ -160,58 +169,205 @@ export type UplinkConfig = Config['uplinks'][string];
 export type PortConfig = Config['ports'][string];
 export type ProfileConfig = Config['profiles'][string];
 
+/** Octets; a longer file is something else, and reading it would take long. */
+const FILE_MAX = 1024 * 1024;
+/** Entries of the parser's stack, one or two a level: a configuration has less than twenty, recursion bears thousands. */
+const STACK_MAX = 150;
+/** Lines; who has more wrong has the wrong file. */
+const PROBLEMS_MAX = 50;
+
 /** Reads and validates a configuration file; every key has its default afterwards. Throws ConfigError. */
 export function loadConfig(file: string): Config {
-  let text: string;
+  const name = 'name a configuration with --config FILE';
+  let octets: Uint8Array;
   try {
-    text = readFileSync(file, 'utf8');
+    octets = readUpTo(file, FILE_MAX + 1);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const reason =
-      code === 'ENOENT' ? 'no such file' : code === 'EACCES' ? 'no permission to read it' : String(code);
-    throw new ConfigError([`${file}: ${reason}; name a configuration with --config FILE`]);
+    const code = String((error as NodeJS.ErrnoException).code);
+    throw new ConfigError([`${file}: ${FILE_ERRORS[code] ?? `cannot be read (${code})`}; ${name}`]);
   }
-  return parseConfig(text, file);
+  if (octets.length > FILE_MAX) {
+    throw new ConfigError([
+      `${file}: more than 1 MiB, which is no configuration; name one with --config FILE`,
+    ]);
+  }
+  return parseConfig(decodeText(octets, file), file);
+}
+
+const FILE_ERRORS: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  EACCES: 'no permission to read it',
+  EISDIR: 'is a directory, not a file',
+  ENOTDIR: 'a part of the path is no directory',
+};
+
+/** The first octets of a file, which may be a pipe or a device without an end. */
+function readUpTo(file: string, length: number): Uint8Array {
+  const fd = openSync(file, 'r');
+  try {
+    const octets = Buffer.alloc(length);
+    let filled = 0;
+    while (filled < length) {
+      const count = readSync(fd, octets, filled, length - filled, null);
+      if (count === 0) break;
+      filled += count;
+    }
+    return octets.subarray(0, filled);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function decodeText(octets: Uint8Array, file: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(octets);
+  } catch {
+    // What the lenient decoder puts in place of the first wrong octet tells where that is.
+    const lenient = new TextDecoder().decode(octets);
+    const lines = lenient.slice(0, lenient.indexOf('\ufffd')).split('\n');
+    throw new ConfigError([`${file}:${lines.length}:${lines.at(-1)!.length + 1}: no UTF-8 text`]);
+  }
+}
+
+interface Problem {
+  offset: number;
+  text: string;
 }
 
 export function parseConfig(text: string, file: string): Config {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
-  const at = (offset: number) => {
-    const { line, col } = lines.linePos(offset);
-    return `${file}:${line}:${col}`;
-  };
-  if (document.errors.length > 0) {
+  const refuse = (problems: readonly Problem[]): never => {
+    const sorted = [...problems].sort((a, b) => a.offset - b.offset);
     throw new ConfigError(
-      document.errors.map(({ pos, message }) => `${at(pos[0])}: ${message.split('\n')[0]}`),
+      sorted.map((problem) => `${file}:${position(text, problem.offset)}: ${problem.text}`),
+    );
+  };
+  const deep = tooDeepAt(text);
+  if (deep !== undefined) refuse([{ offset: deep, text: 'nested too deeply for a configuration' }]);
+  const document = parseDocument(text, { prettyErrors: false, logLevel: 'error' });
+  if (document.errors.length > 0) {
+    refuse(
+      cut(document.errors, ({ pos, code, message }) => ({ offset: pos[0], text: yamlText(code, message) })),
     );
   }
-  // An empty section (`eth1:` with nothing behind it) means its defaults.
-  const result = v.safeParse(schema, withoutNull(document.toJS() ?? {}));
-  const problems: { offset: number; text: string }[] = [];
+  const value = plainValue(document);
+  if (value instanceof Error) return refuse([{ offset: aliasOffset(document, value), text: value.message }]);
+
+  const reserved = reservedNames(value).map((path) => ({
+    offset: offsetOf(document.contents, path, true),
+    text: `${pathText(path)}: this word cannot be a name here`,
+  }));
+  const result = v.safeParse(schema, value, { abortPipeEarly: true });
   if (!result.success) {
-    for (const issue of result.issues) {
-      const path = (issue.path ?? []).map(({ key }) => key as string | number);
-      const unknown = isUnknownKey(issue);
-      problems.push({ offset: offsetOf(document.contents, path, unknown), text: problemText(issue, path) });
-    }
-  } else {
-    const config = result.output;
-    for (const name of Object.keys(config.uplinks)) {
-      if (!(name in config.ports)) continue;
-      const text = `ports.${name}: the interface is an uplink too; it can have one role only`;
-      problems.push({ offset: offsetOf(document.contents, ['ports', name]), text });
-    }
-    for (const [i, { profile }] of config.rules.entries()) {
-      if (profile in config.profiles) continue;
-      const known = Object.keys(config.profiles).join(', ') || 'none';
-      const text = `rules.${i}.profile: there is no profile ${profile} (profiles: ${known})`;
-      problems.push({ offset: offsetOf(document.contents, ['rules', i, 'profile']), text });
-    }
-    if (problems.length === 0) return config;
+    const unknown = cut(unknownKeys(value), (path) => ({
+      offset: offsetOf(document.contents, path, true),
+      text: `${pathText(path)}: unknown key${hint(path)}`,
+    }));
+    const wrong = cut(
+      result.issues.filter((issue) => !isUnknownKey(issue)),
+      (issue) => {
+        const path = (issue.path ?? []).map(({ key }) => key as string | number);
+        const atKey = issue.path?.at(-1)?.origin === 'key';
+        return { offset: offsetOf(document.contents, path, atKey), text: problemText(issue, path) };
+      },
+    );
+    return refuse([...reserved, ...unknown, ...wrong]);
   }
-  problems.sort((a, b) => a.offset - b.offset);
-  throw new ConfigError(problems.map(({ offset, text }) => `${at(offset)}: ${text}`));
+  const crossed = contradictions(result.output).map(({ path, text }) => ({
+    offset: offsetOf(document.contents, path),
+    text: `${pathText(path)}: ${text}`,
+  }));
+  const problems = [...reserved, ...crossed];
+  return problems.length === 0 ? result.output : refuse(cut(problems, (problem) => problem));
+}
+
+/** At most so many, with one that counts the others in place of the next. */
+function cut<T>(found: readonly T[], problemOf: (each: T) => Problem): Problem[] {
+  const shown = found.slice(0, PROBLEMS_MAX).map(problemOf);
+  const next = found[PROBLEMS_MAX];
+  if (next === undefined) return shown;
+  const more = `and ${found.length - PROBLEMS_MAX} more problems from here on`;
+  return [...shown, { offset: problemOf(next).offset, text: more }];
+}
+
+/** Line and column, from 1. */
+function position(text: string, offset: number): string {
+  const before = text.slice(0, offset).split('\n');
+  return `${before.length}:${before.at(-1)!.length + 1}`;
+}
+
+/**
+ * Where the nesting goes too deep. What turns tokens into a document is recursive, and at the end of its stack not even an
+ * exception is sure: the process aborts when a regular expression is to be compiled there.
+ */
+function tooDeepAt(text: string): number | undefined {
+  const parser = new Parser();
+  for (const source of new Lexer().lex(text)) {
+    for (const _ of parser.next(source));
+    if (parser.stack.length > STACK_MAX) return parser.offset - source.length;
+  }
+  return undefined;
+}
+
+function yamlText(code: string, message: string): string {
+  if (code === 'MULTIPLE_DOCS') return 'only one YAML document may be in the file';
+  return visible(message.split('\n')[0]!);
+}
+
+/** The document as plain values, or why that cannot be had. An empty section (`eth1:` with nothing behind it) is absent. */
+function plainValue(document: Document.Parsed): unknown {
+  try {
+    return withoutNull(document.toJS({ maxAliasCount: 100 }) ?? {});
+  } catch (error) {
+    const { message } = error as Error;
+    return /alias count/.test(message)
+      ? new Error('the aliases (*NAME) stand for more than a configuration may hold')
+      : new Error(visible(message.split('\n')[0]!));
+  }
+}
+
+/** Where the alias is that an error names; the start where it names none. */
+function aliasOffset(document: Document.Parsed, { message }: Error): number {
+  let offset = 0;
+  visit(document, {
+    Alias(_, { source, range }) {
+      if (!message.endsWith(`: ${source}`)) return undefined;
+      offset = range?.[0] ?? 0;
+      return visit.BREAK;
+    },
+  });
+  return offset;
+}
+
+/** Names that a JavaScript object cannot have safely; valibot leaves them out without a word. */
+function reservedNames(value: unknown): string[][] {
+  return ['uplinks', 'ports', 'profiles'].flatMap((section) => {
+    const names = (value as Record<string, unknown> | null)?.[section];
+    if (typeof names !== 'object' || names === null) return [];
+    return ['__proto__', 'prototype', 'constructor']
+      .filter((name) => Object.hasOwn(names, name))
+      .map((name) => [section, name]);
+  });
+}
+
+/** What is wrong although each value by itself is not. */
+function contradictions({ uplinks, ports, profiles, rules }: Config) {
+  const found: { path: (string | number)[]; text: string }[] = [];
+  const known = (names: object) => Object.keys(names).map(keyText).join(', ') || 'none';
+  for (const name of Object.keys(uplinks)) {
+    if (!Object.hasOwn(ports, name)) continue;
+    found.push({ path: ['ports', name], text: 'the interface is an uplink too; it can have one role only' });
+  }
+  for (const [i, { profile, match }] of rules.entries()) {
+    if (!Object.hasOwn(profiles, profile)) {
+      const text = `there is no profile ${keyText(profile)} (profiles: ${known(profiles)})`;
+      found.push({ path: ['rules', i, 'profile'], text });
+    }
+    if (match.uplink !== undefined && !Object.hasOwn(uplinks, match.uplink)) {
+      const text = `there is no uplink ${keyText(match.uplink)} (uplinks: ${known(uplinks)})`;
+      found.push({ path: ['rules', i, 'match', 'uplink'], text });
+    }
+  }
+  return found;
 }
 
 function isUnknownKey(issue: v.BaseIssue<unknown>): boolean {
@@ -219,10 +375,105 @@ function isUnknownKey(issue: v.BaseIssue<unknown>): boolean {
 }
 
 function problemText(issue: v.BaseIssue<unknown>, path: readonly (string | number)[]): string {
-  const key = path.join('.');
-  if (isUnknownKey(issue)) return `${key}: unknown key`;
+  const key = pathText(path);
+  if (issue.path?.at(-1)?.origin === 'key' && issue.received !== 'undefined')
+    return `${key}: ${issue.message}`;
   if (issue.received === 'undefined') return `${key}: missing`;
-  return `${key === '' ? 'the file' : key}: ${issue.message}, found ${issue.received}`;
+  return `${key === '' ? 'the file' : key}: ${issue.message}, found ${foundText(issue.input)}`;
+}
+
+/** Which key may have been meant, or which there are. */
+function hint(path: readonly (string | number)[]): string {
+  const keys = knownKeys(path.slice(0, -1));
+  const written = String(path.at(-1));
+  const bare = (key: string) => key.toLowerCase().replace(/[-_]/g, '');
+  const distances = keys.map((key) => (bare(key) === bare(written) ? 0 : distance(key, written)));
+  const least = Math.min(...distances);
+  // Two changes make almost any short word out of any other.
+  if (least <= Math.min(2, written.length / 3)) return `; did you mean ${keys[distances.indexOf(least)]}?`;
+  return keys.length <= FEW_KEYS ? `; there are ${keys.join(', ')}` : '';
+}
+
+const FEW_KEYS = 8;
+
+/** What the walks below need to know of valibot's schemas. */
+interface Shape {
+  wrapped?: Shape;
+  entries?: Record<string, Shape>;
+  value?: Shape;
+  item?: Shape;
+}
+
+const bare = (shape: Shape | undefined): Shape | undefined => (shape?.wrapped ? bare(shape.wrapped) : shape);
+
+/** The keys of the mapping at a path, as the schema has them. */
+function knownKeys(path: readonly (string | number)[]): string[] {
+  let shape = bare(schema as unknown as Shape);
+  for (const key of path) shape = bare(shape?.entries?.[key] ?? shape?.value ?? shape?.item);
+  return Object.keys(shape?.entries ?? {});
+}
+
+/** All of them; valibot tells the first of each mapping only. */
+function unknownKeys(
+  value: unknown,
+  shape = schema as unknown as Shape | undefined,
+  path: (string | number)[] = [],
+): (string | number)[][] {
+  const { entries, value: each, item } = bare(shape) ?? {};
+  if (typeof value !== 'object' || value === null) return [];
+  if (Array.isArray(value)) return value.flatMap((inner, i) => unknownKeys(inner, item, [...path, i]));
+  return Object.entries(value).flatMap(([key, inner]) => {
+    if (entries !== undefined && !Object.hasOwn(entries, key)) return [[...path, key]];
+    return unknownKeys(inner, entries?.[key] ?? each, [...path, key]);
+  });
+}
+
+/** Letters to be put in, taken out or replaced (Levenshtein), of words short enough to be meant for a key. */
+function distance(a: string, b: string): number {
+  if (Math.abs(a.length - b.length) > 2) return Number.POSITIVE_INFINITY;
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + Number(a[i - 1] !== b[j - 1])));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}
+
+/** A list where none may be; valibot would take it for a mapping of 0, 1, 2. */
+const LIST = Symbol('a list');
+
+function foundText(value: unknown): string {
+  if (typeof value === 'string') return quoted(value);
+  if (value === LIST) return 'a list';
+  if (typeof value === 'object') return value instanceof Uint8Array ? 'binary data' : 'a mapping';
+  return String(value);
+}
+
+function pathText(path: readonly (string | number)[]): string {
+  return path.map((key) => keyText(String(key))).join('.');
+}
+
+/** As it is where it can be mistaken for nothing else. */
+function keyText(key: string): string {
+  return /^[\w*@-][\w.*@-]{0,39}$/.test(key) ? key : quoted(key);
+}
+
+/** Characters of a value that are shown. */
+const SHOWN = 40;
+
+function quoted(text: string): string {
+  return visible(JSON.stringify(text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text));
+}
+
+/** With escapes for what a terminal would obey and JSON leaves as it is. */
+function visible(text: string): string {
+  return text.replace(
+    /[\p{Cc}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** Offset of the deepest node on the path: the value, or the key where the value is no scalar or `atKey` asks for it. */
@@ -247,10 +498,15 @@ function offsetOf(contents: Node | null, path: readonly (string | number)[], atK
   return offset;
 }
 
-function withoutNull(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutNull);
-  if (typeof value !== 'object' || value === null) return value ?? undefined;
+function withoutNull(value: unknown, above = 0, listMayBe = false): unknown {
+  // A mapping that contains itself has no end.
+  if (above > STACK_MAX) throw new Error('an alias stands for something around itself');
+  if (Array.isArray(value)) return listMayBe ? value.map((inner) => withoutNull(inner, above + 1)) : LIST;
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value ?? undefined;
   return Object.fromEntries(
-    Object.entries(value).map(([key, inner]) => [key, inner === null ? undefined : withoutNull(inner)]),
+    Object.entries(value).map(([key, inner]) => [
+      key,
+      inner === null ? undefined : withoutNull(inner, above + 1, above === 0 && key === 'rules'),
+    ]),
   );
 }
