@@ -150,21 +150,22 @@ async function run(options: Options): Promise<void> {
   const stopped = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
   });
-  await daemon.prepare();
-  const service = options.bus === 'none' ? undefined : await serve(options.bus, daemon, log);
-  await daemon.start();
+  // Before anything takes time: a SIGHUP without a listener would end the process.
   process.on('SIGHUP', () => {
     daemon.reload().then(
       (changes) => log.info({}, `reloaded: ${changes.join('; ') || 'nothing changed'}`),
       (error: Error) => log.error({}, `reload: ${error.message}`),
     );
   });
+  await daemon.prepare();
+  const service = options.bus === 'none' ? undefined : await serve(options.bus, daemon, log);
+  await daemon.start();
   const links = daemon.links().length;
   log.info({}, `evbd ${version()} runs: ${links} link${links === 1 ? '' : 's'} configured`);
-  await notify('READY=1');
+  await notify('READY=1', log);
   const signal = await stopped;
-  await notify('STOPPING=1');
-  log.info({}, `${signal}: on-exit ${config['on-exit']}`);
+  await notify('STOPPING=1', log);
+  log.info({}, `${signal}: on-exit ${daemon.onExit}`);
   await service?.close();
   await daemon.stop();
 }
@@ -175,12 +176,16 @@ async function serve(bus: string, daemon: Daemon, log: Log) {
   return startService({ daemon, bus, log: { info: say('info'), warn: say('warn'), error: say('error') } });
 }
 
-/** sd_notify(3): nothing without NOTIFY_SOCKET. */
-async function notify(state: string): Promise<void> {
+/** sd_notify(3): nothing without NOTIFY_SOCKET; a manager that does not listen is no reason to fail. */
+async function notify(state: string, log: Log): Promise<void> {
   const path = process.env['NOTIFY_SOCKET'];
   if (path === undefined) return;
   const { sendDatagram } = await import('./raw-socket/index.ts');
-  sendDatagram(path, new TextEncoder().encode(state));
+  try {
+    sendDatagram(path, new TextEncoder().encode(state));
+  } catch (error) {
+    log.warn({}, `NOTIFY_SOCKET ${path}: ${(error as Error).message}`);
+  }
 }
 
 /** What a person did or can mend: one line each and its exit code. Anything else is a defect of evbd and keeps its stack. */

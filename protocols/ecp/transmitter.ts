@@ -44,6 +44,12 @@ export class EcpTransmitter {
     return this.state === 'WAIT_FOR_REQ' && this.#queue.length === 0;
   }
 
+  /** INIT_TRANSMIT: what is outstanding or waits was for a peer that is gone. Numbers go on. */
+  reset(): void {
+    this.#queue = [];
+    this.#waitForReq();
+  }
+
   request(ulpdu: Uint8Array, now: number): EcpTransmitEffect[] {
     if (this.#queue.length >= QUEUE_MAX) throw new RangeError(`${QUEUE_MAX} ECP requests wait already`);
     this.#queue.push(ulpdu);

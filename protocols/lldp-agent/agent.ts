@@ -160,9 +160,12 @@ export class LldpAgent {
     return this.#update({ msap: key, lldpdu, octets, source, expires: now + lldpdu.ttl * SECOND }, known);
   }
 
-  /** Takes up a neighbour that an earlier run of the daemon knew and whose TTL still runs. */
+  /**
+   * Takes up a neighbour that an earlier run of the daemon knew and whose TTL still runs: before the port is enabled, so that
+   * the first LLDPDU tells already what follows from it.
+   */
   resume(octets: Uint8Array, expires: number, now: number, source?: MacAddress): LldpEffect[] {
-    if (expires <= now || this.rxState !== 'RX_WAIT_FOR_FRAME') return [];
+    if (expires <= now || !receives(this.#adminStatus)) return [];
     try {
       const { lldpdu } = decodeLldpdu(octets);
       // What has been heard since is newer.
@@ -311,7 +314,9 @@ export class LldpAgent {
   }
 
   #update(neighbour: LldpNeighbour, known: LldpNeighbour | undefined): LldpEffect[] {
-    if (known === undefined && this.neighbours.size >= NEIGHBOURS_MAX) {
+    const evicted =
+      known === undefined && this.neighbours.size >= NEIGHBOURS_MAX ? this.#evict(neighbour) : [];
+    if (evicted === undefined) {
       this.counters.statsFramesDiscardedTotal++;
       this.#tooManyNeighborsUntil = Math.max(this.#tooManyNeighborsUntil, neighbour.expires);
       return [];
@@ -319,10 +324,17 @@ export class LldpAgent {
     this.neighbours.set(neighbour.msap, neighbour);
     if (known === undefined) {
       if (!this.tooManyNeighbors) this.#newNeighbor = true;
-      return [{ kind: 'neighbour', event: 'new', neighbour }];
+      return [...evicted, { kind: 'neighbour', event: 'new', neighbour }];
     }
     const event = sameOctets(known.octets, neighbour.octets) ? 'refreshed' : 'changed';
     return [{ kind: 'neighbour', event, neighbour }];
+  }
+
+  /** Room for a neighbour that speaks EVB, at the cost of one that does not; undefined: there is none. */
+  #evict(neighbour: LldpNeighbour): LldpEffect[] | undefined {
+    if (!speaksEvb(neighbour)) return undefined;
+    const other = [...this.neighbours.values()].find((candidate) => !speaksEvb(candidate));
+    return other === undefined ? undefined : this.#delete(other.msap, 'made room for an EVB peer');
   }
 
   #delete(key: string, reason: string): LldpEffect[] {
@@ -345,4 +357,8 @@ function sends(status: AdminStatus): boolean {
 
 function receives(status: AdminStatus): boolean {
   return status === 'enabledRxTx' || status === 'enabledRxOnly';
+}
+
+function speaksEvb({ lldpdu }: LldpNeighbour): boolean {
+  return lldpdu.evb !== undefined || lldpdu.evbDraft !== undefined;
 }

@@ -1,6 +1,7 @@
 import {
   DecodeError,
   fromHex,
+  macFromOctets,
   OctetReader,
   OctetWriter,
   organization,
@@ -275,7 +276,7 @@ export function vsiIdText({ idFormat, id }: Pick<VsiIdentity, 'idFormat' | 'id'>
     case VSIID_UUID:
       return uuidFromOctets(id);
     case VSIID_MAC:
-      return Array.from(id.subarray(10), (octet) => octet.toString(16).padStart(2, '0')).join(':');
+      return macFromOctets(id.subarray(10));
     case VSIID_IPV4:
       return id.subarray(12).join('.');
     case VSIID_IPV6:
@@ -283,6 +284,19 @@ export function vsiIdText({ idFormat, id }: Pick<VsiIdentity, 'idFormat' | 'id'>
     default:
       return toHex(id);
   }
+}
+
+/** The same, with format and hex digits where the short form would be that of another VSIID too: no two VSIs look alike. */
+export function vsiName({ idFormat, id }: Pick<VsiIdentity, 'idFormat' | 'id'>): string {
+  const zeros = (length: number) => id.subarray(0, length).every((octet) => octet === 0);
+  const isMapped = zeros(10) && id[10] === 0xff && id[11] === 0xff;
+  const isUsual =
+    idFormat === VSIID_MAC
+      ? zeros(10)
+      : idFormat === VSIID_IPV4
+        ? isMapped
+        : idFormat >= VSIID_IPV6 && idFormat <= VSIID_UUID;
+  return isUsual ? vsiIdText({ idFormat, id }) : `${idFormat}:${toHex(id)}`;
 }
 
 /** RFC 5952: lower case, the longest run of two or more zero groups as `::`. */

@@ -54,8 +54,18 @@ export class VsiStation {
   /** A new system command. While an answer is awaited it is kept and evaluated afterwards; only the latest counts. */
   command(command: VsiCommand, now: number): VsiStationEffect[] {
     if (this.state === 'WAIT_SYSTEM_CMD' || this.state === 'INIT') return this.#begin(command, now);
-    this.#queued = command;
+    // What is under way already is not asked twice; it only takes the place of what was to follow it.
+    const underWay = this.state === 'STATION_PROCESSING' ? this.sysCmd : this.operCmd;
+    const same =
+      this.state !== 'TRANSMIT_DEASSOC' && underWay !== undefined && sameCommand(command, underWay);
+    this.#queued = same ? undefined : command;
     return [];
+  }
+
+  /** The bridge has confirmed this command, and nothing else is under way. */
+  holds(command: VsiCommand): boolean {
+    const atRest = this.state === 'WAIT_SYSTEM_CMD' || this.state === 'TRANSMIT_KEEPALIVE';
+    return atRest && this.#queued === undefined && sameCommand(command, this.operCmd!);
   }
 
   /** Continues an association that an earlier run of the daemon left: the first keepalive is due at once. */
@@ -301,4 +311,9 @@ export class VsiStation {
 
 function refusal(status: VsiStatusField): string {
   return `the bridge refused: ${vdpErrorName(status.error)}${status.hard ? ' (hard error)' : ''}`;
+}
+
+function sameCommand(command: VsiCommand, other: VsiCommand): boolean {
+  if (command.request !== other.request) return false;
+  return command.request === 'deassociate' || sameAttributes(command, other);
 }

@@ -87,6 +87,17 @@ export class BridgePort {
     });
   }
 
+  /** Hairpin as it was before us; from now on it is somebody else's. */
+  releaseHairpin(): Promise<void> {
+    return this.#queue.run(async () => {
+      const { hairpin } = this.#journal ?? {};
+      const what = 'give back hairpin of';
+      const link = await this.#readIfThere(what);
+      if (link && hairpin !== undefined) await this.#change(what, link, { hairpin });
+      delete this.#wanted.hairpin;
+    });
+  }
+
   /** Only admitted addresses may send from now on: locked on, learning off, and forgotten what was learnt here. */
   lock(): Promise<void> {
     return this.#queue.run(async () => {
@@ -210,10 +221,8 @@ export class BridgePort {
     const before = this.#journal ?? this.#empty(link);
     const wanting: MacAddress[] = [];
     const outcomes = await forEach(macs, async (mac) => {
-      const entry = await this.#entryToReplace(mac);
-      if (entry !== 'keep') wanting.push(mac);
-      if (entry === 'keep' || entry?.kind !== 'static') return [];
-      return [`${mac} was a static entry of another port; it is at ${this.#name} now`];
+      if ((await this.#entryToReplace(mac)) !== 'keep') wanting.push(mac);
+      return [];
     });
     await this.#write({ ...before, fdb: [...new Set([...before.fdb, ...wanting])] });
     const entered = await forEach(wanting, (mac) => this.#rtnetlink.replaceFdbEntry(this.index, mac));
@@ -237,7 +246,11 @@ export class BridgePort {
         "it is one of the bridge's own addresses; give the guest another one",
       );
     }
-    return entry?.kind === 'static' && entry.port === this.index ? 'keep' : entry;
+    if (entry?.kind === 'static' && entry.port !== this.index) {
+      // Somebody decided that it is there; a guest that moved is taken out of its old port first.
+      throw new KernelError(what, 'EADDRINUSE', 'it has a static entry at another port of the bridge');
+    }
+    return entry?.kind === 'static' ? 'keep' : entry;
   }
 
   readonly #revokeAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, string[]>> => {

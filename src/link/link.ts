@@ -2,12 +2,15 @@ import { decodeFrame, type EthernetFrame, encodeFrame, FRAME_MAX } from '../../p
 import { DecodeError, type MacAddress, macToOctets } from '../../protocols/octets/index.ts';
 import { PacketSocket, type ReceivedFrame, type SocketError } from '../raw-socket/index.ts';
 import { ETHERTYPES, GROUPS, protocolFilter } from './filter.ts';
+import { TokenBucket } from './token-bucket.ts';
 
 export interface LinkOptions {
   interfaceIndex: number;
   mac: MacAddress;
-  /** Frames a second that are taken; the rest is counted and dropped. */
+  /** Frames a second that are taken of the peer, and a tenth of it of all others; the rest is counted and dropped. */
   framesPerSecond: number;
+  /** Address of the peer, once it is known: a flood of others does not starve it. */
+  peer(): MacAddress | undefined;
   /** Milliseconds, monotonic. */
   now(): number;
   onFrame(frame: EthernetFrame, octets: Uint8Array): void;
@@ -42,13 +45,13 @@ export class Link {
     framesNotSent: 0,
     framesLostByKernel: 0,
   };
-  #tokens: number;
-  #refilled: number;
+  readonly #ofPeer: TokenBucket;
+  readonly #ofOthers: TokenBucket;
 
   constructor(options: LinkOptions) {
     this.#options = options;
-    this.#tokens = options.framesPerSecond;
-    this.#refilled = options.now();
+    this.#ofPeer = new TokenBucket(options.framesPerSecond, options.now());
+    this.#ofOthers = new TokenBucket(Math.ceil(options.framesPerSecond / 10), options.now());
     this.#socket = new PacketSocket({
       interfaceIndex: options.interfaceIndex,
       filter: protocolFilter(options.mac),
@@ -85,16 +88,17 @@ export class Link {
   }
 
   #receive({ octets, vlanTci }: ReceivedFrame): void {
-    if (!this.#withinRate()) {
-      this.#counters.framesOverRate++;
-      return;
-    }
     let frame: EthernetFrame;
     try {
       frame = decodeFrame(octets);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       this.#counters.framesMalformed++;
+      return;
+    }
+    const bucket = frame.source === this.#options.peer() ? this.#ofPeer : this.#ofOthers;
+    if (!bucket.take(this.#options.now())) {
+      this.#counters.framesOverRate++;
       return;
     }
     const vid = frame.taggedVid ?? (vlanTci === undefined ? 0 : vlanTci & 0xfff);
@@ -105,19 +109,5 @@ export class Link {
       this.#counters.framesReceived++;
       this.#options.onFrame(frame, octets);
     }
-  }
-
-  /** Token bucket of one second's frames. */
-  #withinRate(): boolean {
-    const now = this.#options.now();
-    const { framesPerSecond } = this.#options;
-    this.#tokens = Math.min(
-      framesPerSecond,
-      this.#tokens + ((now - this.#refilled) * framesPerSecond) / 1000,
-    );
-    this.#refilled = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
   }
 }

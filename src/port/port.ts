@@ -129,6 +129,10 @@ export class Port {
     return this.#fromLldp(this.lldp.localChanged(this.#local()));
   }
 
+  setLldpTiming(timing: LldpTiming): PortEffect[] {
+    return this.#fromLldp(this.lldp.setTiming(timing));
+  }
+
   /** Shutdown LLDPDU: the peer forgets us at once. */
   shutdown(): PortEffect[] {
     return this.#fromLldp(this.lldp.shutdown());
@@ -177,8 +181,8 @@ export class Port {
   }
 
   #ecp(frame: EthernetFrame, now: number): PortEffect[] {
-    // A guest behind a reflecting port can reach this group address too; only the EVB peer is listened to once there is one.
-    if (this.#ecpSource === 'peer' && this.peerMac !== undefined && frame.source !== this.peerMac) {
+    // A guest behind a reflecting port can reach this group address too: only the EVB peer is listened to.
+    if (this.#ecpSource === 'peer' && frame.source !== this.peerMac) {
       this.counters.ecpForeign++;
       return [];
     }
@@ -239,7 +243,7 @@ export class Port {
     const { lldpdu, msap } = neighbour;
     if (this.#peer === undefined && lldpdu.evb !== undefined) {
       this.#peer = msap;
-      this.#receiver.reset();
+      this.#resetEcp();
     }
     if (msap !== this.#peer) return [];
     if (lldpdu.evb === undefined) return this.#peerLost('the peer withdrew its EVB TLV');
@@ -251,11 +255,16 @@ export class Port {
 
   #peerLost(reason: string): PortEffect[] {
     this.#peer = undefined;
-    this.#receiver.reset();
+    this.#resetEcp();
     return [
       { kind: 'peer', neighbour: undefined },
       { kind: 'evb', tlv: undefined, reason },
     ];
+  }
+
+  #resetEcp(): void {
+    this.#receiver.reset();
+    this.#transmitter.reset();
   }
 
   #local(): Omit<Lldpdu, 'ttl' | 'others'> {

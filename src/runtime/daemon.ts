@@ -43,6 +43,8 @@ export class EvbDaemon implements Daemon {
   readonly #readConfig: () => Config;
   #config: Config;
   #started = false;
+  /** The last of the operations that must not overlap. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   /** Throws KernelError when netlink cannot be had. */
   constructor(options: DaemonOptions) {
@@ -77,15 +79,21 @@ export class EvbDaemon implements Daemon {
     for (const name of this.#drivers.keys()) this.#update(name);
   }
 
+  /** What `stop` will do to the links. */
+  get onExit(): Config['on-exit'] {
+    return this.#config['on-exit'];
+  }
+
   /** Ends as `on-exit` says. */
   async stop(): Promise<void> {
+    await this.#turn;
     if (this.#config['on-exit'] === 'release') {
       const released = [...this.#drivers.values()].map((driver) => driver.release());
       for (const outcome of await Promise.allSettled(released)) {
         if (outcome.status === 'rejected') this.#log.error({}, `release: ${outcome.reason.message}`);
       }
     }
-    for (const driver of this.#drivers.values()) driver.stop();
+    await Promise.all([...this.#drivers.values()].map((driver) => driver.stop()));
     this.#watch.close();
     this.#rtnetlink.close();
     await this.#store.close();
@@ -122,11 +130,16 @@ export class EvbDaemon implements Daemon {
   }
 
   release(link: string): Promise<void> {
-    return this.#driver(link).release();
+    const driver = this.#driver(link);
+    return this.#inTurn(() => driver.release());
   }
 
   /** Released links are taken up again; what differs in the file is applied to the links it is about. */
-  async reload(): Promise<string[]> {
+  reload(): Promise<string[]> {
+    return this.#inTurn(() => this.#reload());
+  }
+
+  async #reload(): Promise<string[]> {
     let config: Config;
     try {
       config = this.#readConfig();
@@ -139,33 +152,45 @@ export class EvbDaemon implements Daemon {
     for (const key of ['on-exit', 'limits', 'profiles', 'rules'] as const) {
       if (!same(before[key], config[key])) changes.push(`${key}: changed`);
     }
-    const everyLink = !same(before.profiles, config.profiles) || !same(before.limits, config.limits);
+    const forAll = !same(before.profiles, config.profiles) || !same(before.limits, config.limits);
     const kinds = ['uplinks', 'ports'] as const;
     const names = new Set(
       kinds.flatMap((kind) => [...Object.keys(before[kind]), ...Object.keys(config[kind])]),
     );
     for (const name of names) {
-      const was = kinds.find((kind) => name in before[kind]);
-      const is = kinds.find((kind) => name in config[kind]);
-      if (is === undefined) {
-        await this.#remove(name, true);
-        changes.push(`${was}.${name}: removed, released`);
-      } else if (was === undefined) {
-        await this.#add(name);
-        changes.push(`${is}.${name}: added`);
-      } else if (was !== is || !same(before[was][name], config[is][name]) || everyLink) {
-        // A new machine over the durable state of the old one: what is in force stays in force.
-        await this.#remove(name, was !== is);
-        await this.#add(name);
-        changes.push(`${is}.${name}: ${was === is ? 'changed' : 'changed its role'}`);
+      const was = kinds.find((kind) => Object.hasOwn(before[kind], name));
+      const is = kinds.find((kind) => Object.hasOwn(config[kind], name));
+      try {
+        if (was !== undefined && was !== is) {
+          await this.#remove(name);
+          changes.push(`${was}.${name}: removed, released`);
+        }
+        if (is !== undefined && was !== is) {
+          await this.#add(name);
+          changes.push(`${is}.${name}: added`);
+        }
+        if (is === undefined || was !== is) continue;
+        const changed = !same(before[is][name], config[is][name]);
+        if (changed || forAll) this.#reconfigure(name);
+        if (changed) changes.push(`${is}.${name}: changed`);
+        const driver = this.#drivers.get(name)!;
+        if (driver.released) {
+          driver.takeUp();
+          changes.push(`${name}: taken up again`);
+        }
+      } catch (error) {
+        this.#log.error({ link: name }, `reload: ${(error as Error).message}`);
+        changes.push(`${name}: FAILED: ${(error as Error).message}`);
       }
     }
-    for (const driver of this.#drivers.values()) {
-      if (!driver.released) continue;
-      driver.takeUp();
-      changes.push(`${driver.name}: taken up again`);
-    }
     return changes;
+  }
+
+  /** Reloads and releases, one after the other. */
+  #inTurn<T>(operation: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(operation, operation);
+    this.#turn = done.catch(() => {});
+    return done;
   }
 
   on<E extends keyof DaemonEvents>(event: E, listener: DaemonEvents[E]): void {
@@ -200,16 +225,23 @@ export class EvbDaemon implements Daemon {
     return driver;
   }
 
+  #settings<K extends 'uplinks' | 'ports'>(kind: K, name: string) {
+    const config = this.#config[kind][name] as Config[K][string];
+    const profiles = profilesOf(this.#config, config.interop['manager-octet']);
+    return { config, limits: this.#config.limits, profiles };
+  }
+
+  #reconfigure(name: string): void {
+    const driver = this.#drivers.get(name)!;
+    if (driver instanceof Uplink) driver.reconfigure(this.#settings('uplinks', name));
+    else driver.reconfigure(this.#settings('ports', name));
+  }
+
   async #add(name: string): Promise<void> {
-    const { uplinks, ports, limits } = this.#config;
-    const uplink = uplinks[name];
-    const octet = (uplink ?? ports[name]!).interop['manager-octet'];
-    const profiles = profilesOf(this.#config, octet);
     const around = this.#surroundings(name);
-    const driver: Driver =
-      uplink !== undefined
-        ? new Uplink(name, uplink, profiles, limits['vsis-per-link'], around)
-        : new SwitchPort(name, ports[name]!, profiles, limits['vsis-per-link'], around);
+    const driver = Object.hasOwn(this.#config.uplinks, name)
+      ? new Uplink(name, this.#settings('uplinks', name), around)
+      : new SwitchPort(name, this.#settings('ports', name), around);
     await driver.recall();
     this.#drivers.set(name, driver);
     this.#events.emit('linkAdded', driver.status());
@@ -217,11 +249,11 @@ export class EvbDaemon implements Daemon {
     this.#update(name);
   }
 
-  async #remove(name: string, release: boolean): Promise<void> {
+  async #remove(name: string): Promise<void> {
     const driver = this.#drivers.get(name);
     if (driver === undefined) return;
-    if (release) await driver.release();
-    driver.stop();
+    await driver.release();
+    await driver.stop();
     this.#drivers.delete(name);
     await this.#store.settled();
     for (const vsi of driver.vsis()) this.#surroundings(name).vsiChanged(vsi, true);
@@ -235,12 +267,24 @@ export class EvbDaemon implements Daemon {
   /** Changes of the kernel at ports that the configuration no longer names. */
   async #undoForgotten(): Promise<void> {
     for (const journal of await this.#store.journals()) {
-      if (journal.name in this.#config.ports) continue;
+      if (Object.hasOwn(this.#config.ports, journal.name)) continue;
       const link: KernelLink | undefined = this.#watch.get(journal.name);
       const port = new BridgePort(this.#rtnetlink, link ?? journal, { journal });
-      await port.restore().catch((error: Error) => this.#log.error({ link: journal.name }, error.message));
+      try {
+        await port.restore();
+      } catch (error) {
+        this.#log.error(
+          { link: journal.name },
+          `no longer configured, but not put back: ${(error as Error).message}`,
+        );
+        continue;
+      }
       await this.#store.putJournal(journal.name, null);
       this.#log.info({ link: journal.name }, 'no longer configured: the bridge port is as it was');
+    }
+    const names = [...Object.keys(this.#config.uplinks), ...Object.keys(this.#config.ports)];
+    for (const [name, count] of await this.#store.forgetVsisExcept(names)) {
+      this.#log.warn({ link: name }, `no longer configured: ${count} stored VSIs are forgotten`);
     }
   }
 
@@ -249,7 +293,6 @@ export class EvbDaemon implements Daemon {
       store: this.#store,
       rtnetlink: this.#rtnetlink,
       log: this.#log,
-      framesPerSecond: this.#config.limits['frames-per-second'],
       linkChanged: () => {
         const driver = this.#drivers.get(name);
         if (driver !== undefined) this.#events.emit('linkChanged', driver.status());

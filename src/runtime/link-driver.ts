@@ -1,12 +1,15 @@
 import { randomInt } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
 import type { LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
 import { fromHex, type MacAddress, toHex } from '../../protocols/octets/index.ts';
 import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
+import { TokenBucket } from '../link/token-bucket.ts';
 import type { LinkStatus, Role, VsiStatus } from '../model.ts';
-import type { Port, PortEffect } from '../port/port.ts';
+import type { Port } from '../port/port.ts';
+import type { LinkUp, PassedOn, RememberedPeer } from '../port/role.ts';
 import type { SocketError } from '../raw-socket/index.ts';
 import type { Store, StoredPeer } from '../store/store.ts';
 import { Alarm, fromEpoch, now, toEpoch } from './clock.ts';
@@ -23,7 +26,6 @@ export interface Surroundings {
   readonly store: Store;
   readonly rtnetlink: Rtnetlink;
   readonly log: Log;
-  readonly framesPerSecond: number;
   linkChanged(): void;
   vsiChanged(vsi: VsiStatus, removed: boolean): void;
   frame(sent: boolean, octets: Uint8Array): void;
@@ -36,11 +38,13 @@ interface Machine<Effect> {
   advance(now: number): Effect[];
   nextDeadline(): number;
   linkDown(reason: string, now: number): Effect[];
-  resumePeer(lldpdu: Uint8Array, source: MacAddress, expires: number, now: number): Effect[];
   shutdown(now: number): Effect[];
 }
 
-type CommonEffect = Exclude<PortEffect, { kind: 'evb' | 'vdp' }> | { kind: 'link' };
+/** Milliseconds that a goodbye may take at each of its steps. */
+const GOODBYE_MAX = 2_000;
+const REOPEN_AFTER = 5_000;
+const LOG_LINES_PER_SECOND = 20;
 
 /**
  * Runs the machine of one configured interface: opens and closes its socket as the kernel's link comes and goes, gives it
@@ -52,54 +56,70 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
   protected readonly around: Surroundings;
   protected abstract readonly machine: Machine<Effect>;
   protected link: KernelLink | undefined;
+  protected framesPerSecond: number;
   #socket: Link | undefined;
   #counters: LinkCounters | undefined;
-  #resumable: StoredPeer | undefined;
-  #released = false;
+  #remembered: StoredPeer | undefined;
+  /** releasing: goodbye is being said; stopped: whatever comes in late has no effect any more. */
+  #state: 'serving' | 'releasing' | 'released' | 'stopped' = 'serving';
   #begun = false;
   #told = '';
+  readonly #logLines = new TokenBucket(LOG_LINES_PER_SECOND, now());
+  #logLinesLost = 0;
   readonly #alarm = new Alarm(() => this.perform(this.machine.advance(now())));
-  #settled: (() => void)[] = [];
+  #drained: (() => void)[] = [];
   #unheard: (() => void)[] = [];
+  #retry: NodeJS.Timeout | undefined;
 
-  constructor(name: string, around: Surroundings) {
+  constructor(name: string, around: Surroundings, framesPerSecond: number) {
     this.name = name;
     this.around = around;
+    this.framesPerSecond = framesPerSecond;
   }
 
   abstract status(): LinkStatus;
   abstract vsis(): VsiStatus[];
 
   get released(): boolean {
-    return this.#released;
+    return this.#state === 'releasing' || this.#state === 'released';
   }
 
   /** What a run before left for this link; before the first update(). */
   async recall(): Promise<void> {
-    this.#resumable = await this.around.store.peer(this.name);
+    this.#remembered = await this.around.store.peer(this.name);
   }
 
   /** The kernel's link of this name as it is now; undefined: there is none. */
   update(link: KernelLink | undefined): void {
+    if (this.#state === 'stopped') return;
     const before = this.link;
     this.link = link;
     this.#begun = true;
-    this.kernelChanged(before);
-    const usable = link?.lowerUp && link.mac !== undefined && !this.#released;
+    this.kernelChanged();
+    const usable = link?.lowerUp && link.mac !== undefined && this.#state !== 'released';
     const same = before?.index === link?.index && before?.mac === link?.mac;
     if (this.#socket !== undefined && !(usable && same)) this.#close(this.#absence(same));
     if (this.#socket === undefined && usable) this.#open(link.index, link.mac!);
-    else if (this.#socket === undefined) this.perform(this.machine.linkDown(this.#absence(true), now()));
+    else if (this.#socket === undefined) {
+      // A peer remembered from before is not the one that will be there when the link comes back.
+      if (this.#remembered !== undefined) this.#forgetPeer();
+      this.perform(this.machine.linkDown(this.#absence(true), now()));
+    }
   }
 
   /** Deassociated, goodbye said, kernel as it was: silent until taken up again. */
   async release(): Promise<void> {
-    if (this.#released) return;
+    if (this.#state !== 'serving') return;
+    this.#state = 'releasing';
     // A peer that does not even acknowledge has nothing to be told.
-    await Promise.race([this.letGo(), new Promise<void>((resolve) => this.#unheard.push(resolve))]);
-    this.#released = true;
+    await Promise.race([
+      this.letGo(),
+      new Promise<void>((resolve) => this.#unheard.push(resolve)),
+      pause(GOODBYE_MAX),
+    ]);
+    await this.drained();
     this.perform(this.machine.shutdown(now()));
-    await this.#sent();
+    this.#state = 'released';
     this.update(this.link);
     await this.restoreKernel();
     await this.around.store.putPeer(this.name, undefined);
@@ -107,36 +127,47 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
   }
 
   takeUp(): void {
-    if (!this.#released) return;
-    this.#released = false;
+    if (this.#state !== 'released') return;
+    this.#state = 'serving';
     this.update(this.link);
   }
 
-  /** Ends without a word on the wire and without a change of the kernel. */
-  stop(): void {
+  /** Ends without a word on the wire and without a change of the kernel; resolves when changes under way are done. */
+  async stop(): Promise<void> {
+    this.#state = 'stopped';
     this.#alarm.cancel();
+    clearTimeout(this.#retry);
     this.#socket?.close();
     this.#socket = undefined;
   }
 
-  /** `this.link` is new; `before` is what it was. */
-  protected kernelChanged(_before: KernelLink | undefined): void {}
+  /** `this.link` is new. */
+  protected kernelChanged(): void {}
 
   /** Ends the VSIs of this link before it is released. */
   protected abstract letGo(): Promise<void>;
   protected abstract restoreKernel(): Promise<void>;
-  protected abstract opened(mac: MacAddress, firstSequence: number): Effect[];
+  protected abstract opened(link: LinkUp): Effect[];
   protected abstract execute(effect: Effect): void;
 
   protected perform(effects: readonly Effect[]): void {
+    if (this.#state === 'stopped') return;
     for (const effect of effects) this.execute(effect);
     this.#alarm.set(this.machine.nextDeadline());
-    if (this.machine.port === undefined || this.machine.port.drained) {
-      for (const settled of this.#settled.splice(0)) settled();
-    }
+    if (this.#isDrained) for (const drained of this.#drained.splice(0)) drained();
   }
 
-  protected executeCommon(effect: CommonEffect): void {
+  /** Resolves when the peer has acknowledged what was sent, or ECP has given up, or it takes too long. */
+  protected drained(): Promise<void> {
+    if (this.#isDrained) return Promise.resolve();
+    return Promise.race([new Promise<void>((resolve) => this.#drained.push(resolve)), pause(GOODBYE_MAX)]);
+  }
+
+  get #isDrained(): boolean {
+    return this.machine.port === undefined || this.machine.port.drained;
+  }
+
+  protected executeCommon(effect: PassedOn): void {
     switch (effect.kind) {
       case 'send':
         this.#socket?.send(effect.frame);
@@ -154,7 +185,15 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
     }
   }
 
+  /** What a peer can cause is bounded: beyond some lines a second only their number is told. */
   protected log(level: keyof Log, text: string): void {
+    if (!this.#logLines.take(now())) {
+      this.#logLinesLost++;
+      return;
+    }
+    const lost = this.#logLinesLost;
+    this.#logLinesLost = 0;
+    if (lost > 0) this.around.log.warn({ link: this.name }, `${lost} lines about this link were left out`);
     this.around.log[level]({ link: this.name }, text);
   }
 
@@ -185,7 +224,7 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
   }
 
   #absence(same: boolean): string {
-    if (this.#released) return 'released; evbctl reload takes it up again';
+    if (this.released) return 'released; evbctl reload takes it up again';
     if (!this.#begun) return 'starting';
     if (this.link === undefined) return 'there is no such interface; waiting for it';
     if (this.link.mac === undefined) return 'it has no MAC address';
@@ -199,7 +238,8 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
       this.#socket = new Link({
         interfaceIndex,
         mac,
-        framesPerSecond: this.around.framesPerSecond,
+        framesPerSecond: this.framesPerSecond,
+        peer: () => this.machine.port?.peerMac,
         now,
         onFrame: (frame, octets) => {
           this.around.frame(false, octets);
@@ -210,17 +250,28 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
       });
     } catch (error) {
       const { code, message } = error as SocketError;
-      if (code !== 'ENODEV' && code !== 'ENXIO') this.log('error', `cannot open a packet socket: ${message}`);
+      // Of an interface that has gone the kernel's events tell.
+      if (code === 'ENODEV' || code === 'ENXIO') return;
+      this.log('error', `cannot open a packet socket: ${message}; trying again`);
+      this.#retry = setTimeout(() => this.update(this.link), REOPEN_AFTER);
       return;
     }
-    this.perform(this.opened(mac, randomInt(1, 65536)));
-    const peer = this.#resumable;
-    this.#resumable = undefined;
-    const octets = peer && fromHex(peer.lldpdu);
-    if (octets !== undefined) {
-      const expires = fromEpoch(peer!.expires);
-      this.perform(this.machine.resumePeer(octets, peer!.source as MacAddress, expires, now()));
-    }
+    const peer = this.#recalledPeer();
+    const link = { mac, firstSequence: randomInt(1, 65536) };
+    this.perform(this.opened(peer === undefined ? link : { ...link, peer }));
+  }
+
+  #recalledPeer(): RememberedPeer | undefined {
+    const peer = this.#remembered;
+    this.#remembered = undefined;
+    const lldpdu = peer && fromHex(peer.lldpdu);
+    if (lldpdu === undefined) return undefined;
+    return { lldpdu, source: peer!.source as MacAddress, expires: fromEpoch(peer!.expires) };
+  }
+
+  #forgetPeer(): void {
+    this.#remembered = undefined;
+    this.report(this.around.store.putPeer(this.name, undefined), 'the peer is not forgotten');
   }
 
   #close(reason: string): void {
@@ -243,12 +294,5 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
         ? undefined
         : { lldpdu: toHex(neighbour.octets), source, expires: toEpoch(neighbour.expires) };
     this.report(this.around.store.putPeer(this.name, peer), 'the peer is not remembered');
-  }
-
-  /** Resolves when the peer has acknowledged what we sent, or ECP has given up. */
-  #sent(): Promise<void> {
-    const { port } = this.machine;
-    if (port === undefined || port.drained) return Promise.resolve();
-    return new Promise((resolve) => this.#settled.push(resolve));
   }
 }

@@ -1,6 +1,6 @@
 import { CHASSIS_ID_MAC, type Identifier, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
 import { macFromOctets, toHex } from '../../protocols/octets/index.ts';
-import { type VdpTimers, type VsiCommand, vsiIdText } from '../../protocols/vdp/index.ts';
+import { type VdpTimers, type VsiCommand, vsiName } from '../../protocols/vdp/index.ts';
 import type { Filter, LinkStatus, VsiState, VsiStatus } from '../model.ts';
 import type { History } from '../port/history.ts';
 import type { Port } from '../port/port.ts';
@@ -48,7 +48,7 @@ export function vsiStatus(
   history: History,
 ): Omit<VsiStatus, 'profile' | 'owner'> {
   return {
-    id: vsiIdText(command),
+    id: vsiName(command),
     link,
     state,
     manager: toHex(command.manager),

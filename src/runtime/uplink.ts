@@ -1,10 +1,10 @@
 import { CAPABILITY_STATION_ONLY } from '../../protocols/lldp-codec/index.ts';
-import type { MacAddress } from '../../protocols/octets/index.ts';
 import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
 import { vsiKey } from '../../protocols/vdp/index.ts';
-import type { UplinkConfig } from '../config/config.ts';
+import type { Config, UplinkConfig } from '../config/config.ts';
 import type { Profile } from '../config/profile.ts';
 import { EvbError, type LinkStatus, type VsiRequest, type VsiStatus } from '../model.ts';
+import type { LinkUp } from '../port/role.ts';
 import { Station, type StationEffect, type StationPolicy } from '../station/station.ts';
 import type { StationVsi } from '../station/vsi.ts';
 import type { StoredVsi } from '../store/store.ts';
@@ -23,39 +23,60 @@ interface Waiting {
   timer: NodeJS.Timeout;
 }
 
+/** What the configuration says of one uplink, and what it says of all. */
+export interface UplinkSettings {
+  config: UplinkConfig;
+  limits: Config['limits'];
+  profiles: readonly Profile[];
+}
+
 /** An uplink of the configuration, run: its station machine, its requests, its part of the store. */
 export class Uplink extends LinkDriver<StationEffect> {
   readonly role = 'station';
   protected readonly machine: Station;
-  readonly #config: UplinkConfig;
-  readonly #profiles: readonly Profile[];
+  #settings: UplinkSettings;
   readonly #waiting = new Map<number, Waiting>();
   #nextTicket = 1;
 
-  constructor(
-    name: string,
-    config: UplinkConfig,
-    profiles: readonly Profile[],
-    vsisPerLink: number,
-    around: Surroundings,
-  ) {
-    super(name, around);
-    this.#config = config;
-    this.#profiles = profiles;
-    this.machine = new Station(stationPolicy(config, vsisPerLink), {
+  constructor(name: string, settings: UplinkSettings, around: Surroundings) {
+    super(name, around, settings.limits['frames-per-second']);
+    this.#settings = settings;
+    const { config } = settings;
+    this.machine = new Station(stationPolicy(settings), {
       system: systemDescription(name, CAPABILITY_STATION_ONLY),
       lldp: lldpTiming(config.lldp),
       vsisPerEcpdu: config.peer === 'lldpad' ? 1 : Number.POSITIVE_INFINITY,
-      outboxMax: 2 * vsisPerLink,
+      outboxMax: 2 * settings.limits['vsis-per-link'],
       ecpSource: config.interop['ecp-source'],
     });
+  }
+
+  /** What differs is applied to the running link; `peer` and `interop` when it comes up the next time. */
+  reconfigure(settings: UplinkSettings): void {
+    const { config } = settings;
+    const before = this.#settings.config;
+    this.#settings = settings;
+    if (
+      before.lldp['tx-interval'] !== config.lldp['tx-interval'] ||
+      before.lldp['tx-hold'] !== config.lldp['tx-hold']
+    ) {
+      this.perform(this.machine.setLldpTiming(lldpTiming(config.lldp), now()));
+    }
+    this.perform(this.machine.setPolicy(stationPolicy(settings), now()));
   }
 
   override async recall(): Promise<void> {
     await super.recall();
     for (const stored of await this.around.store.vsis(this.name)) {
-      const inForce = stored.inForce && fromStored(stored.inForce);
-      this.machine.resume(fromStored(stored.wanted), inForce, stored.owner, stored.profile, now());
+      try {
+        const inForce = stored.inForce && fromStored(stored.inForce);
+        this.machine.resume(fromStored(stored.wanted), inForce, stored.owner, stored.profile, now());
+      } catch {
+        this.log(
+          'error',
+          `a stored VSI cannot be read and is left alone: ${JSON.stringify(stored).slice(0, 200)}`,
+        );
+      }
     }
   }
 
@@ -84,16 +105,14 @@ export class Uplink extends LinkDriver<StationEffect> {
 
   /** Resolves when the bridge has confirmed, rejects with EvbError when it refused or the time is up. */
   async request(request: VsiRequest, kind: VdpRequest): Promise<VsiStatus> {
-    const { command, profile } = toCommand(
-      request,
-      kind,
-      this.#profiles,
-      this.#config.interop['manager-octet'],
-    );
+    const { config, profiles } = this.#settings;
+    const { command, profile } = toCommand(request, kind, profiles, config.interop['manager-octet']);
     this.#refuse(command);
     const key = vsiKey(command);
     const inForce = this.machine.vsis.get(key)?.machine.operCmd;
-    await this.around.store.putVsi(this.name, key, storedVsi(command, inForce, OWNER_DBUS, profile));
+    await this.#durably(() =>
+      this.around.store.putVsi(this.name, key, storedVsi(command, inForce, OWNER_DBUS, profile)),
+    );
     try {
       // While it was written another request may have taken the place.
       this.#refuse(command);
@@ -105,6 +124,7 @@ export class Uplink extends LinkDriver<StationEffect> {
       (ticket) => this.machine.want(command, OWNER_DBUS, profile, ticket, now()),
       request.timeout ?? DEFAULT_TIMEOUT,
       () => this.machine.vsis.get(key),
+      'it stays wanted and is asked for again',
     );
     return this.#status(vsi);
   }
@@ -112,11 +132,12 @@ export class Uplink extends LinkDriver<StationEffect> {
   async deassociate(id: string): Promise<void> {
     const vsi = this.#find(id);
     if (vsi === undefined) throw new EvbError('NoSuchVsi', `there is no VSI ${id} on ${this.name}`);
-    await this.around.store.deleteVsi(this.name, vsi.key);
+    await this.#durably(() => this.around.store.deleteVsi(this.name, vsi.key));
     await this.#settlement(
       (ticket) => this.machine.unwant(vsi.key, ticket, now()),
       DEFAULT_TIMEOUT,
       () => vsi,
+      'it is no longer wanted and ends when the bridge answers or gives it up',
     );
   }
 
@@ -128,8 +149,8 @@ export class Uplink extends LinkDriver<StationEffect> {
   /** An uplink changes nothing in the kernel. */
   protected override async restoreKernel(): Promise<void> {}
 
-  protected override opened(mac: MacAddress, firstSequence: number): StationEffect[] {
-    return this.machine.linkUp(mac, firstSequence, now());
+  protected override opened(link: LinkUp): StationEffect[] {
+    return this.machine.linkUp(link, now());
   }
 
   protected override execute(effect: StationEffect): void {
@@ -156,13 +177,25 @@ export class Uplink extends LinkDriver<StationEffect> {
   }
 
   #find(id: string): StationVsi | undefined {
-    return [...this.machine.vsis.values()].find((vsi) => vsi.id === id);
+    const wanted = id.toLowerCase();
+    return [...this.machine.vsis.values()].find((vsi) => vsi.id === wanted);
+  }
+
+  /** What cannot be made durable is not begun. */
+  async #durably(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      this.log('error', (error as Error).message);
+      throw new EvbError('NotReady', (error as Error).message);
+    }
   }
 
   #settlement(
     begin: (ticket: number) => StationEffect[],
     timeout: number,
     vsi: () => StationVsi | undefined,
+    afterwards: string,
   ): Promise<StationVsi> {
     return new Promise((resolve, reject) => {
       const ticket = this.#nextTicket++;
@@ -172,7 +205,7 @@ export class Uplink extends LinkDriver<StationEffect> {
         const state = waitedFor
           ? `${waitedFor.id} is ${waitedFor.state}: ${waitedFor.history.last?.reason}`
           : 'gone';
-        const text = `${this.name}: no answer within ${timeout / 1000} s; ${state} (it stays wanted)`;
+        const text = `${this.name}: no answer within ${timeout / 1000} s; ${state}; ${afterwards}`;
         reject(new EvbError('Timeout', text));
       }, timeout);
       this.#waiting.set(ticket, { resolve, reject, timer });
@@ -220,12 +253,12 @@ function storedVsi(
   return { wanted: toStored(wanted), ...(inForce && { inForce: toStored(inForce) }), owner, profile };
 }
 
-function stationPolicy(config: UplinkConfig, vsisPerLink: number): StationPolicy {
+function stationPolicy({ config, limits }: UplinkSettings): StationPolicy {
   return {
     evb: config.evb,
     reflectiveRelay: config['reflective-relay'],
     groupIds: config['group-ids'],
     proposal: { r: config.ecp['max-retries'], rte: config.ecp.rte, rwd: config.vdp.rwd, rka: config.vdp.rka },
-    vsisPerLink,
+    vsisPerLink: limits['vsis-per-link'],
   };
 }

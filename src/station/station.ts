@@ -1,23 +1,19 @@
-import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
-import { EvbStation, type EvbStationPolicy } from '../../protocols/evb/index.ts';
-import type { MacAddress } from '../../protocols/octets/index.ts';
+import { type EvbEffect, EvbStation, type EvbStationPolicy } from '../../protocols/evb/index.ts';
 import {
   encodeVsi,
   filterProblem,
   invalidFormatAnswer,
   requestStatus,
-  sameAttributes,
   tlvOf,
   type VdpPdu,
   type VdpTimers,
   type VsiCommand,
   type VsiStationEffect,
   vdpErrorName,
-  vdpTimers,
   vsiKey,
 } from '../../protocols/vdp/index.ts';
 import { EvbError, type RelayState } from '../model.ts';
-import { Port, type PortEffect, type PortOptions } from '../port/port.ts';
+import { type LinkUp, type PassedOn, Role, type RoleOptions } from '../port/role.ts';
 import { type Owner, StationVsi } from './vsi.ts';
 
 export interface StationPolicy {
@@ -32,102 +28,68 @@ export interface StationPolicy {
 /** Names the waiting call of a user; settled exactly once, unless the caller gave up before. */
 export type Ticket = number;
 
-export type StationEffect =
-  | Exclude<PortEffect, { kind: 'evb' | 'vdp' }>
+export type StationEffect = PassedOn | OwnEffect;
+
+type OwnEffect =
   /** Something that a VSI shows has changed; `removed`: it is forgotten. */
   | { kind: 'vsi'; vsi: StationVsi; removed: boolean }
   /** What is to be durable of a VSI has changed: wanted, confirmed, or no longer either. */
   | { kind: 'durable'; vsi: StationVsi }
-  | { kind: 'settled'; ticket: Ticket; vsi: StationVsi; error?: EvbError }
-  /** Relay, peer or timers: the link's status has changed. */
-  | { kind: 'link' };
+  | { kind: 'settled'; ticket: Ticket; vsi: StationVsi; error?: EvbError };
 
 /** VSIs that ended in `failed` and are shown for a while; the oldest is forgotten first. */
 const FAILED_MAX = 64;
 /** Pause before a VSI that got no answer, or that the bridge threw out, is asked for again: doubled each time. */
 const RETRY_FIRST = 1_000;
 const RETRY_LAST = 60_000;
+/** Between two rounds of asking for every VSI, milliseconds. */
+const ASK_ALL_PAUSE = 1_000;
 
-/**
- * An uplink: LLDP, EVB, ECP and VDP of one interface in the station role, and the VSIs that are wanted on it. Without sockets
- * and clocks: every method takes `now` (milliseconds, monotonic) and returns what is to be done.
- */
-export class Station {
+/** An uplink: EVB in the station role, and the VSIs that are wanted on it. */
+export class Station extends Role<OwnEffect> {
   readonly vsis = new Map<string, StationVsi>();
-  relayReason = 'link down';
+  readonly evb: EvbStation;
   #policy: StationPolicy;
-  readonly #evb: EvbStation;
-  readonly #options: Omit<PortOptions, 'mac' | 'firstSequence' | 'ecp'>;
-  #port: Port | undefined;
-  #timers: VdpTimers;
   #heardSince = Number.POSITIVE_INFINITY;
+  #askedAllAt = Number.NEGATIVE_INFINITY;
+  #askAllAt = Number.POSITIVE_INFINITY;
 
-  constructor(policy: StationPolicy, options: Omit<PortOptions, 'mac' | 'firstSequence' | 'ecp'>) {
+  constructor(policy: StationPolicy, options: RoleOptions) {
+    super(options);
     this.#policy = policy;
-    this.#options = options;
-    this.#evb = new EvbStation(evbPolicy(policy));
-    this.#timers = vdpTimers(this.#evb.operational);
-  }
-
-  get port(): Port | undefined {
-    return this.#port;
-  }
-
-  get evb(): EvbStation {
-    return this.#evb;
-  }
-
-  get timers(): VdpTimers {
-    return this.#timers;
+    this.evb = new EvbStation(evbPolicy(policy));
   }
 
   get relay(): RelayState {
     if (this.#policy.reflectiveRelay === 'assume') return 'assumed';
     if (this.#policy.reflectiveRelay === 'off' || !this.#policy.evb) return 'off';
-    if (this.#evb.relayActive) return 'active';
-    if (this.#evb.remote === undefined) return 'no-peer';
-    return this.#evb.remote.bridgeStatus.rrcap ? 'requested' : 'refused';
+    if (this.evb.relayActive) return 'active';
+    if (this.evb.remote === undefined) return 'no-peer';
+    return this.evb.remote.bridgeStatus.rrcap ? 'requested' : 'refused';
   }
 
-  /** The interface is there and has carrier. `firstSequence` 1..65535, random. */
-  linkUp(mac: MacAddress, firstSequence: number, now: number): StationEffect[] {
-    const { r } = this.#evb.operational;
-    const ecp = { maxRetries: r, ackTimer: this.#timers.ackTimer };
-    this.#port = new Port({ ...this.#options, mac, firstSequence, ecp });
-    this.relayReason = this.#policy.evb ? 'no EVB peer heard yet' : 'EVB is off on this link';
-    const effects: PortEffect[] = [];
-    if (this.#policy.evb) effects.push(...this.#port.setEvbTlv(this.#evb.tlv));
-    effects.push(...this.#port.setEnabled(true, now));
-    return [...this.#fromPort(effects, now), ...this.#showWaiting(now), { kind: 'link' }];
+  linkUp(link: LinkUp, now: number): StationEffect[] {
+    return [...this.bringUp(link, now), ...this.begin(now), ...this.flush(now), ...this.#showWaiting(now)];
   }
 
   linkDown(reason: string, now: number): StationEffect[] {
-    const effects = this.#port === undefined ? [] : this.#fromPort(this.#port.setEnabled(false, now), now);
-    this.#port = undefined;
-    this.relayReason = reason;
-    return [...effects, ...this.#showWaiting(now), { kind: 'link' }];
-  }
-
-  frame(frame: EthernetFrame, now: number): StationEffect[] {
-    if (this.#port === undefined) return [];
-    return this.#fromPort(this.#port.frame(frame, now), now);
+    return [...this.bringDown(reason, now), ...this.#showWaiting(now), ...this.linkChanged()];
   }
 
   advance(now: number): StationEffect[] {
-    const effects: StationEffect[] = [];
-    for (const vsi of [...this.vsis.values()]) {
-      if (now >= vsi.machine.nextDeadline())
-        effects.push(...this.#fromMachine(vsi, vsi.machine.advance(now), now));
-      if (now >= vsi.retryAt && this.#vdpUp) effects.push(...this.#ask(vsi, now));
-    }
-    if (this.#port !== undefined) effects.push(...this.#fromPort(this.#port.advance(now), now));
-    return effects;
+    const all = this.vdpUp && now >= this.#askAllAt ? this.#askAll(now) : [];
+    const effects = [...this.vsis.values()].flatMap((vsi) => {
+      const { machine } = vsi;
+      const moved = now >= machine.nextDeadline() ? this.#fromMachine(vsi, machine.advance(now), now) : [];
+      return now >= vsi.retryAt && this.vdpUp ? [...moved, ...this.#ask(vsi, now)] : moved;
+    });
+    return [...all, ...effects, ...this.advancePort(now)];
   }
 
   nextDeadline(): number {
-    let deadline = this.#port?.nextDeadline() ?? Number.POSITIVE_INFINITY;
+    let deadline = Math.min(this.portDeadline(), this.vdpUp ? this.#askAllAt : Number.POSITIVE_INFINITY);
     for (const { machine, retryAt } of this.vsis.values()) {
-      deadline = Math.min(deadline, machine.nextDeadline(), this.#vdpUp ? retryAt : Number.POSITIVE_INFINITY);
+      deadline = Math.min(deadline, machine.nextDeadline(), this.vdpUp ? retryAt : Number.POSITIVE_INFINITY);
     }
     return deadline;
   }
@@ -173,7 +135,7 @@ export class Station {
     const key = vsiKey(command);
     let vsi = this.vsis.get(key);
     if (vsi === undefined) {
-      vsi = new StationVsi(key, command, owner, this.#timers);
+      vsi = new StationVsi(key, command, owner, this.timers);
       this.vsis.set(key, vsi);
     }
     const superseded = vsi.asks(command)
@@ -182,17 +144,10 @@ export class Station {
     vsi.owner = owner;
     vsi.profile = profile;
     vsi.wanted = command;
-    const inForce = vsi.machine.operCmd;
-    const settledAlready =
-      vsi.machine.sysCmd === undefined &&
-      inForce !== undefined &&
-      inForce.request === command.request &&
-      sameAttributes(command, inForce);
-    if (settledAlready)
-      return ticket === undefined ? superseded : [...superseded, { kind: 'settled', ticket, vsi }];
     if (ticket !== undefined) vsi.tickets.push(ticket);
     vsi.attempts = 0;
-    return [...superseded, ...this.#ask(vsi, now), ...this.#show(vsi, this.#waitingReason(), now)];
+    const asked = vsi.machine.holds(command) ? [] : this.#ask(vsi, now);
+    return [...superseded, ...asked, ...(vsi.machine.holds(command) ? this.#settle(vsi) : [])];
   }
 
   /** The VSI shall end; settles when the bridge has answered, at once when it holds nothing. */
@@ -206,13 +161,14 @@ export class Station {
     vsi.wanted = undefined;
     vsi.retryAt = Number.POSITIVE_INFINITY;
     if (ticket !== undefined) vsi.tickets.push(ticket);
-    if (!this.#vdpUp) {
+    if (!this.vdpUp) {
       // Nobody is there to be told; a bridge that lost us has released it, or will at its toutKeepAlive.
       return [...superseded, ...this.#forget(vsi, 'deassociated; no bridge was there to be told', now)];
     }
     const command: VsiCommand = { ...vsi.command, request: 'deassociate', hint: 'none' };
     const asked = this.#fromMachine(vsi, vsi.machine.command(command, now), now);
-    return [...superseded, ...asked, ...this.#show(vsi, 'asked to deassociate', now), ...this.#flush(now)];
+    const shown = this.vsis.has(key) ? this.#show(vsi, 'asked to deassociate', now) : [];
+    return [...superseded, ...asked, ...shown, ...this.flush(now)];
   }
 
   /** Continues what an earlier run left: wanted, and confirmed by the bridge when `inForce` is given. */
@@ -224,7 +180,7 @@ export class Station {
     now: number,
   ): void {
     const key = vsiKey(command);
-    const vsi = new StationVsi(key, command, owner, this.#timers);
+    const vsi = new StationVsi(key, command, owner, this.timers);
     vsi.profile = profile;
     vsi.wanted = command;
     if (inForce !== undefined) vsi.machine.resume(inForce, now);
@@ -233,82 +189,41 @@ export class Station {
     this.vsis.set(key, vsi);
   }
 
-  resumePeer(lldpdu: Uint8Array, source: MacAddress, expires: number, now: number): StationEffect[] {
-    if (this.#port === undefined) return [];
-    return this.#fromPort(this.#port.resumePeer(lldpdu, source, expires, now), now);
-  }
-
-  /** Goodbye: shutdown LLDPDU. The VSIs are deassociated by their owner beforehand. */
-  shutdown(now: number): StationEffect[] {
-    if (this.#port === undefined) return [];
-    return this.#fromPort(this.#port.shutdown(), now);
-  }
-
   setPolicy(policy: StationPolicy, now: number): StationEffect[] {
+    const before = this.#policy;
     this.#policy = policy;
-    return [...this.#fromEvb(this.#evb.setPolicy(evbPolicy(policy)), now), { kind: 'link' }];
+    const effects: StationEffect[] = this.fromEvb(this.evb.setPolicy(evbPolicy(policy)), now);
+    if (before.evb !== policy.evb) effects.push(...this.#switchEvb(now));
+    return [...effects, ...this.linkChanged()];
   }
 
-  get #vdpUp(): boolean {
-    return this.#port !== undefined && this.#evb.remote !== undefined;
+  protected override get evbEnabled(): boolean {
+    return this.#policy.evb;
   }
 
-  #waitingReason(): string {
-    if (this.#port === undefined) return `waiting: ${this.relayReason}`;
-    return this.#vdpUp ? 'asked the bridge' : 'waiting for an EVB bridge on this link';
-  }
-
-  /** What the VSIs that are not being asked for wait for. */
-  #showWaiting(now: number): StationEffect[] {
-    const waiting = [...this.vsis.values()].filter(
-      ({ wanted, machine }) => wanted && machine.state === 'INIT',
-    );
-    return waiting.flatMap((vsi) => this.#show(vsi, this.#waitingReason(), now));
-  }
-
-  #ask(vsi: StationVsi, now: number): StationEffect[] {
-    vsi.retryAt = Number.POSITIVE_INFINITY;
-    if (vsi.wanted === undefined) return [];
-    if (!this.#vdpUp) {
-      if (vsi.machine.state === 'INIT') vsi.retryAt = now;
-      return [];
+  protected override evbEffect(effect: EvbEffect, now: number): StationEffect[] {
+    switch (effect.kind) {
+      case 'up':
+        this.#heardSince = now;
+        return this.#askAllSoon(now);
+      case 'down':
+        this.port?.outbox.clear();
+        return this.#showWaiting(now);
+      case 'peerRestarted':
+        // Its ECP numbers begin anew, perhaps at the one that we heard last.
+        this.port?.forgetSequence();
+        return now > this.#heardSince ? this.#askAllSoon(now) : [];
+      default:
+        return [];
     }
-    if (!this.#evb.groupIds && vsi.wanted.filters.some(({ group }) => group !== undefined)) {
-      const reason = 'the bridge and this link have not agreed on group ids';
-      return this.#fail(vsi, reason, new EvbError('NotReady', `VSI ${vsi.id}: ${reason}`), now);
-    }
-    return [
-      ...this.#fromMachine(vsi, vsi.machine.command(vsi.wanted, now), now),
-      ...this.#show(vsi, this.#waitingReason(), now),
-      ...this.#flush(now),
-    ];
   }
 
-  #flush(now: number): StationEffect[] {
-    return this.#vdpUp ? this.#fromPort(this.#port!.flush(now), now) : [];
+  protected override retime(timers: VdpTimers): void {
+    for (const { machine } of this.vsis.values()) machine.timers = timers;
   }
 
-  #fromPort(effects: PortEffect[], now: number): StationEffect[] {
-    return effects.flatMap((effect): StationEffect[] => {
-      if (effect.kind === 'evb') return this.#evbHeard(effect.tlv, effect.reason, now);
-      if (effect.kind === 'vdp') return this.#vdp(effect.pdu, now);
-      return [effect];
-    });
-  }
-
-  #evbHeard(tlv: Parameters<EvbStation['receive']>[0], reason: string, now: number): StationEffect[] {
-    if (!this.#policy.evb) return [];
-    const heard =
-      tlv === undefined ? this.#evb.lost(reason) : this.#evb.receive(tlv, 'the peer is no EVB bridge');
-    const effects = this.#fromEvb(heard, now);
-    const relayReason = this.#relayReason(reason);
-    if (effects.length > 0 || relayReason !== this.relayReason) effects.push({ kind: 'link' });
-    this.relayReason = relayReason;
-    return effects;
-  }
-
-  #relayReason(lost: string): string {
-    const remote = this.#evb.remote;
+  protected override relayReasonOf(lost: string): string {
+    const remote = this.evb.remote;
     if (this.#policy.reflectiveRelay === 'assume') return 'the switch is configured by hand';
     if (this.#policy.reflectiveRelay === 'off') return 'relay is not requested (reflective-relay: off)';
     if (remote === undefined) return lost;
@@ -317,48 +232,74 @@ export class Station {
     return 'the bridge says it cannot reflect (no RRCAP)';
   }
 
-  #fromEvb(effects: ReturnType<EvbStation['receive']>, now: number): StationEffect[] {
-    return effects.flatMap((effect): StationEffect[] => {
-      switch (effect.kind) {
-        case 'localChange':
-          return this.#port === undefined ? [] : this.#fromPort(this.#port.setEvbTlv(this.#evb.tlv), now);
-        case 'operational':
-          return this.#operational();
-        case 'up':
-          this.#heardSince = now;
-          return this.#askAll(now);
-        case 'down':
-          this.#port?.outbox.clear();
-          return this.#showWaiting(now);
-        case 'peerRestarted':
-          // Its ECP numbers begin anew, perhaps at the one that we heard last.
-          this.#port?.forgetSequence();
-          return now > this.#heardSince ? this.#askAll(now) : [];
-        default:
-          return [];
-      }
+  /** EVB was switched on or off while the link is up. */
+  #switchEvb(now: number): StationEffect[] {
+    const told =
+      this.port === undefined ? [] : this.port.setEvbTlv(this.#policy.evb ? this.evb.tlv : undefined);
+    const lost = this.#policy.evb ? [] : this.evb.lost('EVB is off on this link');
+    return [...this.fromPort(told, now), ...this.fromEvb(lost, now)];
+  }
+
+  #waitingReason(): string {
+    if (this.port === undefined) return `waiting: ${this.relayReason}`;
+    return this.vdpUp ? 'asked the bridge' : 'waiting for an EVB bridge on this link';
+  }
+
+  /** Why VSIs that are not being asked for wait, and that those in force are kept though nobody confirms them now. */
+  #showWaiting(now: number): StationEffect[] {
+    return [...this.vsis.values()].flatMap((vsi) => {
+      if (vsi.wanted === undefined) return [];
+      if (vsi.machine.state === 'INIT') return this.#show(vsi, this.#waitingReason(), now);
+      if (this.vdpUp) return [];
+      vsi.unconfirmed = true;
+      return this.#show(vsi, `${this.relayReason}; kept until the bridge is back or does not answer`, now);
     });
   }
 
-  #operational(): StationEffect[] {
-    this.#timers = vdpTimers(this.#evb.operational);
-    this.#port?.setEcpTiming({ maxRetries: this.#evb.operational.r, ackTimer: this.#timers.ackTimer });
-    for (const { machine } of this.vsis.values()) machine.timers = this.#timers;
+  #ask(vsi: StationVsi, now: number): StationEffect[] {
+    vsi.retryAt = Number.POSITIVE_INFINITY;
+    if (vsi.wanted === undefined) return [];
+    if (!this.vdpUp) {
+      if (vsi.machine.state === 'INIT') vsi.retryAt = now;
+      return this.#show(vsi, this.#waitingReason(), now);
+    }
+    if (!this.evb.groupIds && vsi.wanted.filters.some(({ group }) => group !== undefined)) {
+      const reason = 'the bridge and this link have not agreed on group ids';
+      return this.#fail(vsi, reason, new EvbError('NotReady', `VSI ${vsi.id}: ${reason}`), now);
+    }
+    return [
+      ...this.#fromMachine(vsi, vsi.machine.command(vsi.wanted, now), now),
+      ...this.#show(vsi, this.#waitingReason(), now),
+      ...this.flush(now),
+    ];
+  }
+
+  /** At once, unless it was done within the last second: a bridge that comes and goes does not make us busy. */
+  #askAllSoon(now: number): StationEffect[] {
+    if (now >= this.#askedAllAt + ASK_ALL_PAUSE) return this.#askAll(now);
+    this.#askAllAt = this.#askedAllAt + ASK_ALL_PAUSE;
     return [];
   }
 
   /** The bridge is there (again), or came back without its state: ask for all that is wanted, confirm all that is in force. */
   #askAll(now: number): StationEffect[] {
+    this.#askedAllAt = now;
+    this.#askAllAt = Number.POSITIVE_INFINITY;
     const effects: StationEffect[] = [];
     for (const vsi of this.vsis.values()) {
       vsi.attempts = 0;
       if (vsi.machine.state === 'INIT') effects.push(...this.#ask(vsi, now));
-      else effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now));
+      else {
+        effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now));
+        // What was wanted while nobody was there to be asked.
+        if (vsi.wanted !== undefined)
+          effects.push(...this.#fromMachine(vsi, vsi.machine.command(vsi.wanted, now), now));
+      }
     }
-    return [...effects, ...this.#flush(now)];
+    return [...effects, ...this.flush(now)];
   }
 
-  #vdp(pdu: VdpPdu, now: number): StationEffect[] {
+  protected override vdp(pdu: VdpPdu, now: number): StationEffect[] {
     const effects: StationEffect[] = [];
     const unreadable = pdu.invalid.flatMap((invalid) => invalidFormatAnswer(invalid) ?? []);
     for (const tlv of [...pdu.vsis, ...unreadable]) {
@@ -367,7 +308,7 @@ export class Station {
       if (vsi !== undefined)
         effects.push(...this.#fromMachine(vsi, vsi.machine.receive(tlv, pdu.manager, now), now));
     }
-    return [...effects, ...this.#flush(now)];
+    return [...effects, ...this.flush(now)];
   }
 
   #fromMachine(vsi: StationVsi, effects: VsiStationEffect[], now: number): StationEffect[] {
@@ -380,16 +321,25 @@ export class Station {
         const { command } = effect;
         const status = requestStatus(command);
         // Without a bridge the machines' timers run on; all is asked again when one is heard.
-        if (this.#vdpUp) this.#port!.outbox.put(vsi.key, command.manager, encodeVsi(tlvOf(command, status)));
+        if (this.vdpUp) this.port!.outbox.put(vsi.key, command.manager, encodeVsi(tlvOf(command, status)));
         return [];
       }
       case 'confirmed': {
-        vsi.attempts = 0;
-        const shown = this.#show(vsi, effect.reason, now);
-        if (effect.keepalive) return shown;
-        return [...shown, { kind: 'durable', vsi }, ...(vsi.asks(effect.command) ? this.#settle(vsi) : [])];
+        if (effect.keepalive) {
+          vsi.attempts = 0;
+          if (!vsi.unconfirmed) return [];
+          vsi.unconfirmed = false;
+          return this.#show(vsi, 'confirmed by the bridge again', now);
+        }
+        vsi.unconfirmed = false;
+        return [
+          ...this.#show(vsi, effect.reason, now),
+          { kind: 'durable', vsi },
+          ...(vsi.asks(effect.command) ? this.#settle(vsi) : []),
+        ];
       }
       case 'kept': {
+        if (vsi.machine.state !== 'WAIT_SYSTEM_CMD') return this.#show(vsi, effect.reason, now);
         // The user's new request failed; what is wanted is again what is in force.
         vsi.wanted = effect.command;
         const error = new EvbError('Refused', `VSI ${vsi.id}: ${effect.reason}`);
@@ -411,7 +361,11 @@ export class Station {
   ): StationEffect[] {
     if (vsi.wanted === undefined) return this.#forget(vsi, reason, now);
     // The machine goes on with a newer command, or a DeAssociate was overtaken by one.
-    if (vsi.machine.state !== 'INIT' || end === 'asked') return this.#show(vsi, reason, now);
+    if (vsi.machine.state !== 'INIT') return this.#show(vsi, reason, now);
+    if (end === 'asked') {
+      vsi.retryAt = now;
+      return this.#show(vsi, reason, now);
+    }
     if (end === 'timeout' || end === 'bridge') {
       const pause = Math.min(RETRY_LAST, RETRY_FIRST * 2 ** vsi.attempts++);
       vsi.retryAt = now + pause;

@@ -3,7 +3,7 @@ import {
   type VdpTimers,
   type VsiCommand,
   VsiStation,
-  vsiIdText,
+  vsiName,
 } from '../../protocols/vdp/index.ts';
 import type { VsiState } from '../model.ts';
 import { History } from '../port/history.ts';
@@ -25,6 +25,8 @@ export class StationVsi {
   /** Time of the next attempt when the machine is in INIT and the VSI is wanted. */
   retryAt = Number.POSITIVE_INFINITY;
   attempts = 0;
+  /** In force, but the bridge that confirmed it is not there now. */
+  unconfirmed = false;
   /** Calls that wait for what is wanted. */
   tickets: number[] = [];
   #last: VsiCommand;
@@ -37,7 +39,7 @@ export class StationVsi {
   }
 
   get id(): string {
-    return vsiIdText(this.#last);
+    return vsiName(this.#last);
   }
 
   /** What is in force, else what is asked for, else what was. */

@@ -111,6 +111,21 @@ export class Store {
     await this.#put('boot', bootId, true);
   }
 
+  /** Forgets the VSIs of all other links; how many of which. */
+  async forgetVsisExcept(links: readonly string[]): Promise<Map<string, number>> {
+    const forgotten = new Map<string, number>();
+    for (const kind of ['vsi', 'port-vsi']) {
+      const range = { gte: `${kind}/`, lt: `${kind}/\uffff` };
+      for (const key of await this.#guard(this.#level.keys(range).all())) {
+        const link = key.split('/')[1]!;
+        if (links.includes(link)) continue;
+        await this.#delete(key);
+        forgotten.set(link, (forgotten.get(link) ?? 0) + 1);
+      }
+    }
+    return forgotten;
+  }
+
   /** Links with something to undo in the kernel. */
   async journals(): Promise<BridgePortJournal[]> {
     return this.#values<BridgePortJournal>('journal/');

@@ -16,6 +16,8 @@ const ready = needs({ networkNamespace: true, programs: ['ip', 'bridge', 'dbus-d
 const SENDER = new URL('./fixtures/send-frames.mjs', import.meta.url).pathname;
 const ATTACKER = '02:66:66:66:66:66' as MacAddress;
 const GUEST = '52:54:00:00:00:01';
+/** Strangers have a tenth of it: room for what these tests send. */
+const RATE = 'limits: { frames-per-second: 20000 }\n';
 
 let world: World;
 let station: Host;
@@ -33,9 +35,13 @@ beforeEach(async () => {
   station = await Host.create(
     world,
     'sta',
-    'uplinks: { eth1: {} }\nprofiles: { web: { manager: 1, type: 1, type-version: 1 } }',
+    `${RATE}uplinks: { eth1: {} }\nprofiles: { web: { manager: 1, type: 1, type-version: 1 } }`,
   );
-  bridge = await Host.create(world, 'br', 'limits: { vsis-per-link: 8 }\nports: { swp1: { enforce: on } }');
+  bridge = await Host.create(
+    world,
+    'br',
+    'limits: { vsis-per-link: 8, frames-per-second: 20000 }\nports: { swp1: { enforce: on } }',
+  );
   await bridge.start();
   await station.start();
   await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { decodeEcpdu } from '../../protocols/ecp/index.ts';
 import { ETHERTYPE_ECP, ETHERTYPE_LLDP } from '../../protocols/ethernet/index.ts';
+import { decodeLldpdu } from '../../protocols/lldp-codec/index.ts';
 import { decodeVdp, vdpTimers, vsiKey } from '../../protocols/vdp/index.ts';
 import { guest, guestMac, STATION, Wire } from './wire.ts';
 
@@ -313,5 +314,153 @@ describe('a null VID', () => {
     const [keepalive] = wire.sent('station', ETHERTYPE_ECP, since);
     const { vsis } = decodeVdp(decodeEcpdu(keepalive!.payload).ulpdu);
     expect(vsis[0]!.filters).toEqual([{ mac: guestMac(1), vid: 42 }]);
+  });
+});
+
+describe('a daemon that was killed and started again', () => {
+  const associated = () => {
+    const wire = new Wire().up().pass(10);
+    wire.ask(guest(1));
+    return wire.pass(10);
+  };
+
+  it('as the bridge is not noticed by the station: no relay off, no VSI asked for anew', () => {
+    const wire = associated().pass(5_000);
+    const since = wire.now;
+    wire.replaceBridge().pass(100);
+    const told = wire
+      .sent('bridge', ETHERTYPE_LLDP, since)
+      .map(({ payload }) => decodeLldpdu(payload).lldpdu.evb!);
+    expect(told.length).toBeGreaterThan(0);
+    expect(told.every(({ bridgeStatus }) => bridgeStatus.rrctr)).toBe(true);
+    expect(told.every(({ stationStatus }) => stationStatus.rrreq)).toBe(true);
+    expect(wire.sent('station', ETHERTYPE_ECP, since)).toEqual([]);
+    expect([state(wire, 1), atBridge(wire, 1), wire.hairpin]).toEqual(['associated', 'associated', true]);
+    wire.pass(MINUTE);
+    expect([state(wire, 1), atBridge(wire, 1)]).toEqual(['associated', 'associated']);
+  });
+
+  it('as the station goes on with what is in force and asks for what was only wanted', () => {
+    const wire = associated();
+    wire.passes = (from, { etherType }) => from === 'bridge' || etherType === ETHERTYPE_LLDP;
+    wire.ask(guest(2));
+    wire.passes = () => true;
+    wire.replaceStation().pass(500);
+    expect([state(wire, 1), state(wire, 2)]).toEqual(['associated', 'associated']);
+    expect([atBridge(wire, 1), atBridge(wire, 2), wire.station.relay]).toEqual([
+      'associated',
+      'associated',
+      'active',
+    ]);
+  });
+
+  it('as the bridge releases the VSIs of a station that is gone meanwhile', () => {
+    const wire = associated();
+    const peer = wire.bridge.port!.peer!;
+    wire.passes = () => false;
+    wire.now = peer.expires + 1;
+    wire.replaceBridge().pass(10);
+    expect([atBridge(wire, 1), wire.admitted.size, wire.hairpin]).toEqual([undefined, 0, false]);
+  });
+});
+
+describe('an owner who changes his mind', () => {
+  it('during an unanswered keepalive ends with what he wants', () => {
+    const wire = new Wire().up().pass(10);
+    wire.ask(guest(1));
+    wire.pass(10);
+    wire.passes = (from, { etherType }) => etherType === ETHERTYPE_LLDP || from === 'station';
+    wire.pass(TIMERS.reinitKeepAlive + 1);
+    wire.give(vsiKey(guest(1)));
+    const asked = wire.ask(guest(1));
+    wire.passes = () => true;
+    wire.pass(MINUTE);
+    expect([outcome(wire, asked), state(wire, 1), atBridge(wire, 1)]).toEqual([
+      'done',
+      'associated',
+      'associated',
+    ]);
+  });
+
+  it('not at all, asking twice at once, asks the bridge once', () => {
+    const wire = new Wire().up().pass(10);
+    const tickets = [wire.ask(guest(1)), wire.ask(guest(1))];
+    wire.pass(100);
+    expect(tickets.map((ticket) => outcome(wire, ticket))).toEqual(['done', 'done']);
+    expect(packed(wire, 'station')).toEqual([1]);
+  });
+
+  it('about a VSI that was refused takes it off the list', () => {
+    const wire = new Wire({}, { admission: 'profiles' }).up().pass(10);
+    wire.ask(guest(1));
+    wire.pass(10);
+    expect(outcome(wire, wire.give(vsiKey(guest(1))))).toBe('done');
+    expect(wire.station.vsis.size).toBe(0);
+  });
+});
+
+describe('what a port enforces', () => {
+  it('holds for every VSI that has the address: none is confirmed before the kernel has taken it', () => {
+    const wire = new Wire().up().pass(10);
+    wire.kernel = () => 'no';
+    const shared = { filters: [{ mac: guestMac(9), vid: 10 }] };
+    const first = wire.ask(guest(1, 'associate', shared));
+    const other = guest(2, 'associate', { filters: [{ mac: guestMac(9), vid: 11 }] });
+    const second = wire.ask(other);
+    wire.pass(50);
+    expect([outcome(wire, first), outcome(wire, second)]).toEqual(['Refused', 'Refused']);
+    expect([...wire.admitted]).toEqual([STATION]);
+  });
+
+  it('is not granted when EVB is off on the port, nor to a station without an EVB TLV', () => {
+    const off = new Wire({}, { evb: false }).up().pass(10);
+    off.ask(guest(1));
+    off.pass(MINUTE);
+    expect(off.bridge.vsis.size).toBe(0);
+    const silent = new Wire();
+    silent.passes = (from, { etherType }) => from === 'bridge' || etherType === ETHERTYPE_ECP;
+    silent.up().pass(10);
+    silent.ask(guest(1));
+    silent.pass(MINUTE);
+    expect(silent.bridge.vsis.size).toBe(0);
+  });
+
+  it('ends with a stricter policy, for what is in force too', () => {
+    const wire = new Wire().up().pass(10);
+    wire.ask(guest(1));
+    wire.pass(10);
+    wire.setBridgePolicy({ admission: 'profiles' });
+    wire.pass(10);
+    expect([atBridge(wire, 1), wire.admitted.has(guestMac(1))]).toEqual([undefined, false]);
+  });
+});
+
+describe('a bridge that throws out what it has confirmed', () => {
+  it('is asked with doubling pauses', () => {
+    const wire = new Wire().up().pass(10);
+    wire.ask(guest(1));
+    wire.pass(10);
+    const pauses: number[] = [];
+    for (let round = 0; round < 5; round++) {
+      wire.throwOut(vsiKey(guest(1)));
+      const thrownOut = wire.now;
+      while (atBridge(wire, 1) !== 'associated') wire.pass(10);
+      pauses.push(Math.round((wire.now - thrownOut) / 1000));
+    }
+    expect(pauses).toEqual([1, 2, 4, 8, 16]);
+  });
+});
+
+describe('a peer with a long ack timer that leaves', () => {
+  it('does not hold up the next one', () => {
+    const wire = new Wire({}, { proposal: { r: 7, rte: 31, rwd: 20, rka: 20 } }).up().pass(10);
+    wire.passes = (from) => from === 'bridge';
+    wire.ask(guest(1));
+    wire.pass(10);
+    wire.passes = () => true;
+    wire.down().pass(10);
+    wire.setBridgePolicy({ proposal: { r: 3, rte: 14, rwd: 20, rka: 20 } });
+    wire.up().pass(1000);
+    expect([state(wire, 1), atBridge(wire, 1)]).toEqual(['associated', 'associated']);
   });
 });

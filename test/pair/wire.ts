@@ -1,12 +1,12 @@
 /** A station and a bridge, the real machines, on a wire and a clock that are not. */
 
 import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
-import { LLDP_TIMING } from '../../protocols/lldp-agent/index.ts';
+import { LLDP_TIMING, type LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import { type VdpRequest, VSIID_LOCAL, type VsiCommand } from '../../protocols/vdp/index.ts';
 import { Bridge, type BridgeEffect, type BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { EvbError } from '../../src/model.ts';
-import type { PortOptions } from '../../src/port/port.ts';
+import type { RoleOptions } from '../../src/port/role.ts';
 import { Station, type StationEffect, type StationPolicy } from '../../src/station/station.ts';
 
 export const STATION = '02:00:00:00:00:01' as MacAddress;
@@ -27,7 +27,7 @@ export interface Settlement {
   error: EvbError | undefined;
 }
 
-function options(overrides: Partial<PortOptions>): Omit<PortOptions, 'mac' | 'firstSequence' | 'ecp'> {
+function options(overrides: Partial<RoleOptions>): RoleOptions {
   return {
     system: { systemName: 'test', portDescription: 'port', capabilities: { supported: 4, enabled: 4 } },
     lldp: LLDP_TIMING,
@@ -52,8 +52,10 @@ export class Wire {
   /** What the kernel says to admitting these addresses. */
   kernel: (macs: MacAddress[]) => string | undefined = () => undefined;
   readonly #stationPolicy: StationPolicy;
-  readonly #bridgePolicy: BridgePolicy;
-  readonly #portOptions: Partial<PortOptions>;
+  #bridgePolicy: BridgePolicy;
+  readonly #portOptions: Partial<RoleOptions>;
+  #shapeDue = false;
+  #shaping = false;
   #events: Event[] = [];
   #tickets = 1;
   #sequence = 1;
@@ -61,7 +63,7 @@ export class Wire {
   constructor(
     station: Partial<StationPolicy> = {},
     bridge: Partial<BridgePolicy> = {},
-    port: Partial<PortOptions> = {},
+    port: Partial<RoleOptions> = {},
   ) {
     const common = { evb: true, groupIds: false, proposal, vsisPerLink: 4096 };
     this.#stationPolicy = { ...common, reflectiveRelay: 'request', ...station };
@@ -79,8 +81,39 @@ export class Wire {
   }
 
   up(): this {
-    this.#toBridge(this.bridge.linkUp(BRIDGE, true, this.#sequence++, this.now));
-    this.#toStation(this.station.linkUp(STATION, this.#sequence++, this.now));
+    this.#toBridge(this.bridge.setBridged(true, this.now));
+    this.#toBridge(
+      this.bridge.linkUp({ mac: BRIDGE, firstSequence: this.#sequence++, hairpin: false }, this.now),
+    );
+    this.#toStation(this.station.linkUp({ mac: STATION, firstSequence: this.#sequence++ }, this.now));
+    return this;
+  }
+
+  /**
+   * The daemon of one side is killed and started again, with what a store would have kept: VSIs, and the peer as last heard.
+   * The kernel stays as it is.
+   */
+  replaceBridge(): this {
+    const peer = this.bridge.port?.peer;
+    const inForce = [...this.bridge.vsis.values()].flatMap(({ machine }) => machine.operCmd ?? []);
+    this.bridge = new Bridge(this.#bridgePolicy, options(this.#portOptions));
+    this.#toBridge(this.bridge.setBridged(true, this.now));
+    for (const command of inForce) this.bridge.resume(command, this.now);
+    const link = { mac: BRIDGE, firstSequence: this.#sequence++, hairpin: this.hairpin };
+    this.#toBridge(this.bridge.linkUp({ ...link, ...remembered(peer) }, this.now));
+    return this;
+  }
+
+  replaceStation(): this {
+    const peer = this.station.port?.peer;
+    const kept = [...this.station.vsis.values()].flatMap(({ wanted, machine }) =>
+      wanted ? { wanted, machine } : [],
+    );
+    this.station = new Station(this.#stationPolicy, options(this.#portOptions));
+    for (const { wanted, machine } of kept)
+      this.station.resume(wanted, machine.operCmd, 'test', '', this.now);
+    const link = { mac: STATION, firstSequence: this.#sequence++ };
+    this.#toStation(this.station.linkUp({ ...link, ...remembered(peer) }, this.now));
     return this;
   }
 
@@ -95,9 +128,18 @@ export class Wire {
     this.#events = this.#events.filter(({ at }) => at < this.now);
     this.bridge = new Bridge(this.#bridgePolicy, options(this.#portOptions));
     this.hairpin = false;
+    this.#shaping = false;
     this.admitted.clear();
-    this.#toBridge(this.bridge.linkUp(BRIDGE, true, this.#sequence++, this.now));
+    this.#toBridge(this.bridge.setBridged(true, this.now));
+    this.#toBridge(
+      this.bridge.linkUp({ mac: BRIDGE, firstSequence: this.#sequence++, hairpin: false }, this.now),
+    );
     return this;
+  }
+
+  setBridgePolicy(changes: Partial<BridgePolicy>): void {
+    this.#bridgePolicy = { ...this.#bridgePolicy, ...changes };
+    this.#toBridge(this.bridge.setPolicy(this.#bridgePolicy, this.now));
   }
 
   ask(command: VsiCommand): number {
@@ -115,7 +157,7 @@ export class Wire {
   }
 
   throwOut(key: string): void {
-    this.#toBridge(this.bridge.remove(key, this.now));
+    this.#toBridge(this.bridge.remove(key, 'thrown out', this.now));
   }
 
   /** Lets `milliseconds` pass, event by event. */
@@ -173,23 +215,39 @@ export class Wire {
   #toBridge(effects: BridgeEffect[]): void {
     for (const effect of effects) {
       if (effect.kind === 'send') this.#send('bridge', effect.frame);
-      else if (effect.kind === 'hairpin') {
-        this.#in(KERNEL, () => {
-          this.hairpin = effect.on;
-          this.#toBridge(this.bridge.relayApplied(effect.on, undefined, this.now));
-        });
-      } else if (effect.kind === 'admit' || effect.kind === 'revoke') {
-        this.#in(KERNEL, () => {
-          const problem = effect.kind === 'admit' ? this.kernel(effect.macs) : undefined;
-          for (const mac of effect.macs) {
-            if (effect.kind === 'revoke') this.admitted.delete(mac);
-            else if (problem === undefined) this.admitted.add(mac);
-          }
-          if (effect.id !== undefined) this.#toBridge(this.bridge.kernelDone(effect.id, problem, this.now));
-        });
-      }
+      else if (effect.kind === 'shape') this.#reshape();
     }
   }
+
+  /** As the daemon's keeper of the port: one round at a time, toward the newest wish. */
+  #reshape(): void {
+    this.#shapeDue = true;
+    if (this.#shaping) return;
+    this.#shaping = true;
+    const { bridge } = this;
+    this.#in(KERNEL, () => {
+      const shape = bridge.shape;
+      this.#shaping = false;
+      this.#shapeDue = false;
+      const refused = new Map<MacAddress, string>();
+      for (const mac of this.admitted) if (!shape.macs.has(mac)) this.admitted.delete(mac);
+      for (const mac of shape.macs) {
+        if (this.admitted.has(mac)) continue;
+        const problem = this.kernel([mac]);
+        if (problem === undefined) this.admitted.add(mac);
+        else refused.set(mac, problem);
+      }
+      this.hairpin = shape.hairpin;
+      const state = { hairpin: this.hairpin, macs: new Set(this.admitted), refused };
+      if (bridge === this.bridge) this.#toBridge(bridge.kernelIs(state, this.now));
+      if (this.#shapeDue) this.#reshape();
+    });
+  }
+}
+
+function remembered(peer: LldpNeighbour | undefined) {
+  if (peer?.source === undefined) return {};
+  return { peer: { lldpdu: peer.octets, source: peer.source, expires: peer.expires } };
 }
 
 export function guestMac(n: number): MacAddress {

@@ -29,6 +29,7 @@ import {
   vdpTimers,
   vsiIdText,
   vsiKey,
+  vsiName,
 } from '../../protocols/vdp/index.ts';
 import { hex, MANAGER_12, STATION, timerVectors, V7, vdpVectors } from '../fixtures/vectors.ts';
 import { command, filters } from './support.ts';
@@ -458,4 +459,15 @@ describe('the answer to a VSI TLV that could not be read (vdp.md 1.2)', () => {
     expect(invalidFormatAnswer(answered(0).invalid)).toBeUndefined();
     expect(invalidFormatAnswer(answered(0x40).invalid)).toBeUndefined();
   });
+});
+
+test('no two VSIs have the same name, though their short forms may be alike', () => {
+  const ids = ['000000000000000000005254000a0b0c', '010000000000000000005254000a0b0c'].map(hex);
+  const zeros = hex('000000000000000000000000c0000207');
+  const mapped = hex('00000000000000000000ffffc0000207');
+  const vsis = [3, 4, 9].flatMap((idFormat) => ids.map((id) => ({ idFormat, id })));
+  const names = [...vsis, { idFormat: 1, id: zeros }, { idFormat: 1, id: mapped }].map(vsiName);
+  expect(new Set(names).size).toBe(names.length);
+  expect(names[0]).toBe('52:54:00:0a:0b:0c');
+  expect(names.at(-1)).toBe('192.0.2.7');
 });

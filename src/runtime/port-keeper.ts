@@ -1,0 +1,225 @@
+import type { MacAddress } from '../../protocols/octets/index.ts';
+import type { Link } from '../../protocols/rtnetlink/index.ts';
+import { BridgePort, type BridgePortJournal } from '../kernel/bridge-port.ts';
+import type { Rtnetlink } from '../kernel/rtnetlink.ts';
+import type { PortShape, PortState } from '../port/shape.ts';
+import { now } from './clock.ts';
+
+export interface PortKeeperOptions {
+  rtnetlink: Rtnetlink;
+  /** Of an earlier run that left its changes in force. */
+  journal: BridgePortJournal | undefined;
+  /** What has to be undone, before it is done; null: nothing any more. */
+  onJournal(journal: BridgePortJournal | null): Promise<void>;
+  /** What the port shall be now; asked at the beginning of each round. */
+  shape(): PortShape;
+  /** What it is after a round. */
+  onState(state: PortState): void;
+  warn(text: string): void;
+}
+
+/** Pause before somebody else's change is put right again, milliseconds. */
+const CORRECTION_PAUSE = 1_000;
+
+/**
+ * Keeps one port of a Linux bridge in the shape that its machine wants: one round at a time, always toward the newest wish, so
+ * that wishes may change faster than the kernel. Follows the interface into and out of bridges, and puts right what others change.
+ */
+export class PortKeeper {
+  readonly #options: PortKeeperOptions;
+  #journal: BridgePortJournal | undefined;
+  #port: BridgePort | undefined;
+  #isolated = false;
+  #locked: boolean | undefined;
+  #hairpin = false;
+  readonly #entered = new Set<MacAddress>();
+  #due = false;
+  #round: Promise<void> | undefined;
+  #correction: NodeJS.Timeout | undefined;
+  #correctedAt = Number.NEGATIVE_INFINITY;
+  readonly #warned = new Set<string>();
+  #closed = false;
+
+  constructor(options: PortKeeperOptions) {
+    this.#options = options;
+    this.#journal = options.journal;
+  }
+
+  /** The interface is a port of a Linux bridge. */
+  get bridged(): boolean {
+    return this.#port !== undefined;
+  }
+
+  /** An earlier run turned hairpin on, and nobody has turned it off since. */
+  leftHairpinOn(link: Link): boolean {
+    return this.#journal?.hairpin === false && link.bridgePort?.hairpin === true;
+  }
+
+  /** The interface as the kernel tells it now; undefined: it is gone. */
+  follow(link: Link | undefined): void {
+    const bridged = link?.bridgePort !== undefined && link.master !== undefined;
+    const port = this.#port;
+    if (!bridged) {
+      this.#detach();
+      return;
+    }
+    const { isolated } = link.bridgePort!;
+    if (isolated !== this.#isolated) {
+      this.#isolated = isolated;
+      this.reshape();
+    }
+    if (port === undefined || port.index !== link.index) this.#attach(link);
+    else this.#observe(port, link).catch((error: Error) => this.#warn(error.message));
+  }
+
+  /** The wish has changed. */
+  reshape(): void {
+    this.#due = true;
+    if (this.#round !== undefined || this.#closed) return;
+    this.#round = this.#rounds().finally(() => {
+      this.#round = undefined;
+      if (this.#due) this.reshape();
+    });
+  }
+
+  /** Everything as it was before us; later wishes are carried out again. */
+  async restore(): Promise<void> {
+    this.#due = false;
+    await this.#round;
+    this.#forget();
+    await this.#port?.restore();
+  }
+
+  /** No further changes; resolves when those under way are done. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#due = false;
+    clearTimeout(this.#correction);
+    await this.#round;
+  }
+
+  #attach(link: Link): void {
+    this.#forget();
+    this.#port = new BridgePort(this.#options.rtnetlink, link, {
+      journal: this.#journal ?? null,
+      onJournal: (journal) => {
+        this.#journal = journal ?? undefined;
+        return this.#options.onJournal(journal);
+      },
+    });
+    for (const mac of this.#port.admitted) this.#entered.add(mac);
+    this.reshape();
+  }
+
+  #detach(): void {
+    if (this.#port === undefined) return;
+    this.#port = undefined;
+    this.#forget();
+    this.reshape();
+  }
+
+  /** Of what we set nothing is known any more. */
+  #forget(): void {
+    this.#locked = undefined;
+    this.#hairpin = false;
+    this.#entered.clear();
+  }
+
+  async #rounds(): Promise<void> {
+    // What goes on in this turn, a link that comes up above all, is part of the first wish.
+    await Promise.resolve();
+    while (this.#due && !this.#closed) {
+      this.#due = false;
+      const state = await this.#carryOut(this.#port);
+      if (!this.#closed) this.#options.onState(state);
+    }
+  }
+
+  async #carryOut(port: BridgePort | undefined): Promise<PortState> {
+    const shape = this.#options.shape();
+    const refused = new Map<MacAddress, string>();
+    if (port === undefined) return { hairpin: false, macs: new Set(), refused };
+    const problems: string[] = [];
+    const attempt = async (change: Promise<unknown>) => {
+      try {
+        await change;
+      } catch (error) {
+        problems.push((error as Error).message);
+      }
+    };
+    if (shape.locked && this.#locked !== true) {
+      // Entered before the port is locked: what is allowed goes on without a gap.
+      await this.#admit(port, shape, refused);
+      await attempt(port.lock());
+    } else if (!shape.locked && this.#locked !== false) await attempt(port.unlock());
+    if (problems.length === 0) this.#locked = shape.locked;
+    await this.#admit(port, shape, refused);
+    const out = [...new Set([...this.#entered, ...port.admitted])].filter((mac) => !shape.macs.has(mac));
+    await Promise.all(out.map((mac) => attempt(port.revoke(mac).then(() => this.#entered.delete(mac)))));
+    if (shape.hairpin && !this.#hairpin) {
+      await attempt(port.setHairpin(true).then(() => (this.#hairpin = true)));
+    } else if (!shape.hairpin) {
+      await attempt(port.releaseHairpin().then(() => (this.#hairpin = false)));
+    }
+    if (shape.hairpin && this.#isolated) {
+      problems.push(
+        `the port is isolated, which silently defeats hairpin: bridge link set dev ${port.name} isolated off`,
+      );
+    }
+    for (const problem of [...problems, ...refused.values()]) this.#warn(problem);
+    if (problems.length + refused.size === 0) this.#warned.clear();
+    const state = { hairpin: this.#hairpin && !this.#isolated, macs: new Set(this.#entered), refused };
+    return problems[0] === undefined ? state : { ...state, problem: problems[0] };
+  }
+
+  async #admit(port: BridgePort, shape: PortShape, refused: Map<MacAddress, string>): Promise<void> {
+    const wanting = [...shape.macs].filter((mac) => !this.#entered.has(mac));
+    await Promise.all(
+      wanting.map(async (mac) => {
+        try {
+          await port.admit(mac);
+          this.#entered.add(mac);
+        } catch (error) {
+          refused.set(mac, (error as Error).message);
+        }
+      }),
+    );
+  }
+
+  /** Somebody else changed what we set: put right at once, and then once a second. */
+  async #observe(port: BridgePort, link: Link): Promise<void> {
+    let wrong = false;
+    for (const { setting, text } of await port.observe(link)) {
+      if (port !== this.#port || this.#closed) return;
+      if (setting === 'bridge') {
+        // It left its bridge and came back unseen: the kernel has forgotten our settings.
+        this.#attach(link);
+        return;
+      }
+      if (setting === 'isolated') continue;
+      this.#warn(`${text}; evbd puts it right`);
+      if (setting === 'hairpin') this.#hairpin = false;
+      else this.#locked = undefined;
+      wrong = true;
+    }
+    if (wrong) this.#correct();
+  }
+
+  #correct(): void {
+    const wait = this.#correctedAt + CORRECTION_PAUSE - now();
+    clearTimeout(this.#correction);
+    if (wait > 0) {
+      this.#correction = setTimeout(() => this.#correct(), wait);
+      return;
+    }
+    this.#correctedAt = now();
+    this.reshape();
+  }
+
+  /** Once, until all is well again. */
+  #warn(text: string): void {
+    if (this.#warned.has(text)) return;
+    this.#warned.add(text);
+    this.#options.warn(text);
+  }
+}
