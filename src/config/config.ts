@@ -8,8 +8,9 @@ import { parseManager } from './profile.ts';
 export class ConfigError extends Error {
   readonly problems: readonly string[];
 
-  constructor(problems: readonly string[]) {
-    super(problems[0]);
+  /** `message` is the first of them, here without a hint at the options of evbd: others quote it too. */
+  constructor(problems: readonly string[], message = problems[0]) {
+    super(message);
     this.problems = problems;
   }
 }
@@ -184,12 +185,12 @@ export function loadConfig(file: string): Config {
     octets = readUpTo(file, FILE_MAX + 1);
   } catch (error) {
     const code = String((error as NodeJS.ErrnoException).code);
-    throw new ConfigError([`${file}: ${FILE_ERRORS[code] ?? `cannot be read (${code})`}; ${name}`]);
+    const reason = `${file}: ${FILE_ERRORS[code] ?? `cannot be read (${code})`}`;
+    throw new ConfigError([`${reason}; ${name}`], reason);
   }
   if (octets.length > FILE_MAX) {
-    throw new ConfigError([
-      `${file}: more than 1 MiB, which is no configuration; name one with --config FILE`,
-    ]);
+    const reason = `${file}: more than 1 MiB, which is no configuration`;
+    throw new ConfigError([`${reason}; name one with --config FILE`], reason);
   }
   return parseConfig(decodeText(octets, file), file);
 }

@@ -312,7 +312,7 @@ export class Client extends EventEmitter<ClientEvents> {
       case 'org.freedesktop.DBus.Error.ServiceUnknown':
       case 'org.freedesktop.DBus.Error.NameHasNoOwner':
         return new Unreachable(
-          `evbd is not on the ${this.busName()}; start it (systemctl start evbd) or give its --bus`,
+          `evbd is not on the ${this.busName()}; start evbd (evbd --config FILE) or give its --bus`,
         );
       case 'org.freedesktop.DBus.Error.NoReply':
       case 'org.freedesktop.DBus.Error.Disconnected':

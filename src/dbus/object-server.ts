@@ -5,6 +5,7 @@
  */
 
 import { readFile } from 'node:fs/promises';
+import { inspect } from 'node:util';
 
 import { BusError, CallError, type Connection } from './connection.ts';
 import {
@@ -238,9 +239,7 @@ export class ObjectServer {
     // The bus went away while it was asked about the caller; that is reported where it is noticed.
     if (error instanceof BusError) return new CallError(`${STANDARD}Disconnected`, error.message);
     const what = `${envelope.interface ?? ''}.${envelope.member} on ${envelope.path}`;
-    this.log.error(
-      `D-Bus call ${what} by ${envelope.sender} failed: ${(error as Error)?.stack ?? String(error)}`,
-    );
+    this.log.error(`D-Bus call ${what} by ${envelope.sender} failed: ${inFull(error)}`);
     if (error instanceof WireError && error.message.includes('longer than')) {
       return new CallError(`${STANDARD}LimitsExceeded`, `${what}: the answer is too long for one message`);
     }
@@ -435,9 +434,7 @@ export class ObjectServer {
         state.encoded = encodeProperty(name, state.property.type, state.property.get());
       } catch (error) {
         // One bad value must not hide the others.
-        this.log.error(
-          `D-Bus property ${name} could not be read: ${(error as Error)?.stack ?? String(error)}`,
-        );
+        this.log.error(`D-Bus property ${name} could not be read: ${inFull(error)}`);
         return null;
       }
     }
@@ -639,5 +636,10 @@ function invalid(message: string): CallError {
 }
 
 function oneLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
+  return (error instanceof Error ? error.message : inFull(error)).split('\n')[0]!;
+}
+
+/** For a log. What was thrown may be anything, also what cannot be made a string. */
+export function inFull(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : inspect(error);
 }

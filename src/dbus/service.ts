@@ -7,6 +7,7 @@ import { type Bus, BusError, CallError, Connection, isSystemBus } from './connec
 import { BUS_NAME, ERROR_PREFIX, LINK, linkPath, MANAGER, ROOT, VSI, vsiPath } from './names.ts';
 import {
   type Interface,
+  inFull,
   type Log,
   ObjectServer,
   type Property,
@@ -220,7 +221,7 @@ class BusService implements Service {
     try {
       run();
     } catch (error) {
-      this.log.error(`D-Bus adapter: ${(error as Error)?.stack ?? String(error)}`);
+      this.log.error(`D-Bus adapter: ${inFull(error)}`);
     }
   }
 
@@ -481,7 +482,8 @@ async function asReply(run: () => Promise<readonly Value[]>): Promise<readonly V
   try {
     return await run();
   } catch (error) {
-    if (error instanceof EvbError) throw new CallError(`${ERROR_PREFIX}${error.name}`, error.message);
+    if (error instanceof EvbError)
+      throw new CallError(`${ERROR_PREFIX}${error.name}`, error.message.replace(/\s*\n\s*/g, ' '));
     throw error;
   }
 }

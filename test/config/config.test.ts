@@ -410,6 +410,10 @@ describe('the file', () => {
     expect(refusal('/proc/self/mem')).toEqual([expect.stringMatching(/: cannot be read \(E[A-Z]+\); /)]);
   });
 
+  it('is spoken of without the options of evbd where others quote it, as the reply to Reload does', () => {
+    expect(() => loadConfig(join(folder, 'x'))).toThrow(new ConfigError([`${folder}/x: no such file`]));
+  });
+
   it('is too long', () => {
     const path = file('');
     truncateSync(path, 100 * 1024 * 1024);

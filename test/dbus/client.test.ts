@@ -202,7 +202,9 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('client', () => 
     await service.close();
     expect(await left).toEqual([false]);
     await unanswered;
-    await expect(client.reload()).rejects.toThrow(/^evbd is not on the bus unix:path=.*; start it/);
+    await expect(client.reload()).rejects.toThrow(
+      /^evbd is not on the bus unix:path=.*; start evbd \(evbd --config FILE\)/,
+    );
     await expect(connect(bus.address)).rejects.toThrow(Unreachable);
     const back = once(client, 'daemon');
     service = await startService({ daemon, bus: bus.address, log: new TestLog() });

@@ -542,6 +542,54 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
       expect(await failure(caller.manager('Reload'))).toEqual(expected);
     });
 
+    test.each<[string, unknown]>([
+      ['a system error', Object.assign(new Error('EIO: i/o error, write\nsecond line'), { code: 'EIO' })],
+      ['an error without a stack', Object.assign(new Error('bare'), { stack: undefined })],
+      ['undefined', undefined],
+      ['what is no string', Object.create(null)],
+      [
+        'what throws when it is shown',
+        {
+          get toString() {
+            throw new Error('not this either');
+          },
+        },
+      ],
+    ])(
+      'whatever the daemon rejects with is a Failed of one line, in the log, and the end of nothing: %s',
+      async (_, what) => {
+        const rejects = () => Promise.reject(what);
+        const throws = () => {
+          throw what;
+        };
+        for (const fails of [rejects, throws]) {
+          for (const method of ['associate', 'preassociate', 'deassociate', 'release', 'reload'] as const)
+            vi.spyOn(daemon, method).mockImplementation(fails);
+          const calls = [
+            caller.manager('Associate', 'sa{sv}', ['eth1', {}]),
+            caller.manager('PreAssociate', 'sa{sv}b', ['eth1', {}, true]),
+            caller.manager('Deassociate', 's', ['x']),
+            caller.manager('Release', 's', ['eth1']),
+            caller.manager('Reload'),
+          ];
+          for (const { name, message } of await Promise.all(calls.map(failure))) {
+            expect(name).toBe(`${STANDARD}Failed`);
+            expect(message).toMatch(
+              /^org\.evbd1\.Manager\.\w+ on \/org\/evbd1: evbd could not do this; its log says more$/,
+            );
+          }
+        }
+        expect(log.lines.filter((line) => /^error D-Bus call .* failed: /.test(line))).toHaveLength(10);
+        log.lines.length = 0;
+        expect(await caller.get(ROOT, MANAGER, 'Version')).toEqual(new Variant('s', daemon.version));
+      },
+    );
+
+    test('a failure that is told in several lines goes over the bus as one', async () => {
+      daemon.failure = new EvbError('Refused', 'no\n  and no');
+      expect((await failure(caller.manager('Reload'))).message).toBe('no and no');
+    });
+
     test('a fault in the daemon is a plain Failed and a line in the log', async () => {
       daemon.failure = new TypeError('x is not a function');
       const { name, message } = await failure(caller.manager('Reload'));
