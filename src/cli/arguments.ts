@@ -231,7 +231,7 @@ function parseOptions(verb: VerbName, args: string[]) {
   if (positionals.length < least || positionals.length > most) {
     const what =
       positionals.length < least
-        ? `${['LINK', 'FILE.pcap', 'ID'].find((word) => VERBS[verb].synopsis.includes(word))} is missing`
+        ? `${VERBS[verb].synopsis.split(' ')[positionals.length]} is missing`
         : `${JSON.stringify(positionals[most])} is too much`;
     throw new UsageError(`${what}; write evbctl ${verb} ${VERBS[verb].synopsis}`.trimEnd());
   }

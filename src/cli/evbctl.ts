@@ -33,7 +33,8 @@ async function main(args: readonly string[]): Promise<number> {
     const terminal = terminalOf(process.stdout, process.env);
     if (command.verb === 'decode') {
       const { decodeFile } = await import('./capture.ts');
-      await decodeFile(command.positionals[0]!, print, command.json ? 'json' : terminal);
+      const note = (line: string) => process.stderr.write(`evbctl decode: ${line}\n`);
+      await decodeFile(command.positionals[0]!, print, note, command.json ? 'json' : terminal);
       return 0;
     }
     const { run } = await import('./session.ts');

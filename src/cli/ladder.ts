@@ -54,8 +54,8 @@ export class Ladder {
     if (this.#sides.size < 1024) this.#sides.set(source, side);
   }
 
-  /** Lines of one frame. `time`: seconds since the first frame. */
-  draw(frame: FrameSummary, time: number): string[] {
+  /** Lines of one frame. `time`: seconds since the first frame; `coarse`: whole milliseconds are all that is known of it. */
+  draw(frame: FrameSummary, time: number, coarse = false): string[] {
     this.learn(frame);
     const source = frame.document.source ?? '';
     const side = this.#sides.get(source) ?? this.#guess(source);
@@ -67,7 +67,7 @@ export class Ladder {
     const short = `${frame.head.replace(' request ', ' ')} ${only}`;
     const joined = frame.vsis.length === 1 && short.length <= label;
     const lines = this.#header(side, source);
-    lines.push(this.#arrow(time, side, joined ? short : frame.head, colourOf(frame)));
+    lines.push(this.#arrow(timeText(time, coarse), side, joined ? short : frame.head, colourOf(frame)));
     for (const vsi of joined ? [] : frame.vsis) lines.push(...this.#beneath(vsi, colourOf(frame)));
     if (error !== null) lines.push(...this.#beneath(`! ${error}`, 'red'));
     return lines;
@@ -95,7 +95,7 @@ export class Ladder {
     return [...(first ? [] : ['']), paint(this.#terminal, 'bold', line)];
   }
 
-  #arrow(time: number, side: Side, text: string, colour: Colour | undefined): string {
+  #arrow(time: string, side: Side, text: string, colour: Colour | undefined): string {
     const { line, left, right, toLeft, toRight, bar } = this.#strokes;
     const width = this.#terminal.columns - TIME - 2;
     const label = clip(printable(this.#terminal, text), width - ARROW, this.#terminal);
@@ -105,7 +105,7 @@ export class Ladder {
       side === 'station'
         ? `${left}${line}${line} ${coloured} ${strokes}${toRight}${bar}`
         : `${bar}${toLeft}${strokes} ${coloured} ${line}${line}${right}`;
-    return `${timeText(time).padStart(TIME - 1)} ${drawn}`;
+    return `${time.padStart(TIME - 1)} ${drawn}`;
   }
 
   #beneath(text: string, colour: Colour | undefined): string[] {
@@ -120,8 +120,8 @@ export class Ladder {
 }
 
 /** Milliseconds in the first second, seconds after. */
-export function timeText(seconds: number): string {
-  return Math.abs(seconds) < 1 ? `${(seconds * 1000).toFixed(1)} ms` : `${seconds.toFixed(3)} s`;
+export function timeText(seconds: number, coarse = false): string {
+  return Math.abs(seconds) < 1 ? `${(seconds * 1000).toFixed(coarse ? 0 : 1)} ms` : `${seconds.toFixed(3)} s`;
 }
 
 function clip(text: string, width: number, terminal: Terminal): string {

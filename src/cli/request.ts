@@ -69,8 +69,12 @@ function macOf(what: string, text: string): string {
 function checked(what: string, filter: Filter): Filter {
   const problem = filterProblem([filter as Parameters<typeof filterProblem>[0][number]], true);
   if (problem !== undefined) throw new UsageError(`${what}: ${problem}`);
+  if (isZero(filter.mac)) throw new UsageError(`${what}: ${NO_GUEST}`);
   return filter;
 }
+
+const NO_GUEST = '00:00:00:00:00:00 is no guest MAC';
+const isZero = (mac: string | undefined) => mac !== undefined && /^[0:.-]*$/.test(mac);
 
 function typeOf(values: Values): VsiRequest {
   const triple = ['manager', 'type', 'type-version'];
@@ -152,7 +156,13 @@ export function requestOfJson(line: string): VsiRequest {
     throw invalid('expected an object such as {"mac":"52:54:00:0a:0b:0c","vlan":10,"profile":"web"}');
   }
   const request = toVsiRequest(dictionaryOf(value));
-  const { id, idFormat } = request;
+  const { id, idFormat, mac, filters = [] } = request;
+  for (const filter of mac === undefined ? filters : [{ mac, vid: 0 }]) {
+    const octets = filter.mac === undefined ? undefined : parseMac(filter.mac);
+    const problem = octets && filterProblem([{ vid: filter.vid, mac: octets }], true);
+    if (problem !== undefined) throw invalid(`mac: ${problem}`);
+    if (isZero(octets)) throw invalid(`mac: ${NO_GUEST}`);
+  }
   if (id !== undefined && idFormat === undefined) {
     const found = ID_FORMATS.find((each) => isOf[each](id));
     if (found === undefined)

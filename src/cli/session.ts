@@ -62,7 +62,13 @@ class Session {
 
   async client(): Promise<Client> {
     const { connect } = await import('../dbus/client.ts');
-    this.#client = await this.within(connect(this.asked.bus, this.remaining), () => 'no connection to evbd');
+    // Its own deadlines come after ours, which name what the user gave.
+    const connecting = connect(this.asked.bus, this.remaining + GRACE);
+    try {
+      this.#client = await this.within(connecting, () => 'no connection to evbd');
+    } catch (error) {
+      throw error instanceof DeadlineError ? new GoneError(error.message) : error;
+    }
     return this.#client;
   }
 
@@ -89,7 +95,8 @@ class Session {
 
   /** The document for programs, the text for people. */
   async show(document: unknown, text: () => string | Promise<string>): Promise<void> {
-    await this.#print(this.asked.json ? `${JSON.stringify(document)}\n` : await text());
+    const { jsonLine } = await import('./terminal.ts');
+    await this.#print(this.asked.json ? jsonLine(document) : await text());
   }
 
   /** As `show`, with one line of text that may quote a peer. */
@@ -151,12 +158,16 @@ async function vsi(session: Session): Promise<number> {
   return 0;
 }
 
+/** Of an id, or LINK/ID, the form that evbd uses: ids are written in lower case, links as the kernel has them. */
+function vsiName(name: string): string {
+  const slash = name.lastIndexOf('/') + 1;
+  return name.slice(0, slash) + name.slice(slash).toLowerCase();
+}
+
 /** `name`: an id, or LINK/ID. */
 function vsiNamed(vsis: readonly VsiStatus[], name: string): VsiStatus {
-  const wanted = name.toLowerCase();
-  const found = vsis.filter(
-    ({ id, link }) => id.toLowerCase() === wanted || `${link}/${id}`.toLowerCase() === wanted,
-  );
+  const wanted = vsiName(name);
+  const found = vsis.filter(({ id, link }) => [vsiName(id), vsiName(`${link}/${id}`)].includes(wanted));
   if (found.length === 1) return found[0]!;
   if (found.length === 0) throw new EvbError('NoSuchVsi', `no VSI ${name}; evbctl vsi lists them`);
   const names = found.map(({ id, link }) => `${link}/${id}`).join(' or ');
@@ -183,7 +194,10 @@ async function requestOne(
   link: string,
   asked: VsiRequest,
 ): Promise<VsiStatus> {
-  const timed = { ...asked, timeout: Math.min(session.remaining, asked.timeout ?? Number.POSITIVE_INFINITY) };
+  // What connecting took is no reason to quote another number back than the one that was given.
+  const late = session.remaining < session.timeout - GRACE;
+  const left = late ? session.remaining : session.timeout;
+  const timed = { ...asked, timeout: Math.min(left, asked.timeout ?? left) };
   const { reserve } = session.asked;
   const operation =
     verb === 'associate' ? client.associate(link, timed) : client.preassociate(link, timed, reserve);
@@ -286,7 +300,7 @@ class Gate {
 }
 
 async function deassociate(session: Session): Promise<number> {
-  const [id = ''] = session.asked.positionals;
+  const id = vsiName(session.asked.positionals[0] ?? '');
   const client = await session.client();
   await session.within(
     client.deassociate(id, session.remaining + GRACE),
@@ -309,11 +323,16 @@ async function release(session: Session): Promise<number> {
 
 async function reload(session: Session): Promise<number> {
   const client = await session.client();
-  const changes = await session.within(
-    client.reload(session.remaining + GRACE),
-    () => 'evbd has not answered',
+  const reloading = client.reload(session.remaining + GRACE).catch((error) => {
+    // What is invalid is the configuration, not the command line.
+    throw error?.name === 'InvalidArgument' ? new EvbError('Refused', error.message) : error;
+  });
+  const changes = await session.within(reloading, () => 'evbd has not answered');
+  const { printable } = await import('./terminal.ts');
+  const lines = changes.length > 0 ? changes : ['nothing changed'];
+  await session.show({ changes }, () =>
+    lines.map((line) => `${printable(session.terminal, line)}\n`).join(''),
   );
-  await session.show({ changes }, () => `${changes.length > 0 ? changes.join('\n') : 'nothing changed'}\n`);
   return 0;
 }
 
@@ -340,14 +359,20 @@ async function wait(session: Session): Promise<number> {
   const reached = new Promise<LinkStatus>((resolve, reject) => {
     const look = () => {
       if (link === undefined) return;
-      if (stage.reached(link)) resolve(link);
+      // Only a command takes it up again, and who gives that can wait anew.
+      if (link.relayReason.startsWith('released')) {
+        reject(new EvbError('NotReady', `${name}: ${link.relayReason}`));
+      } else if (stage.reached(link)) resolve(link);
       else if (what === 'relay' && isRefused(link)) {
         reject(new EvbError('Refused', `${name}: reflective relay is ${link.relay}: ${link.relayReason}`));
       }
     };
+    // Of what came before the answer the last word is in the answer; of what came with it, only here.
+    let early: Partial<LinkStatus> = {};
     client.on('linkUpdated', (updated, changes) => {
-      if (updated !== name || link === undefined) return;
-      link = { ...link, ...changes };
+      if (updated !== name) return;
+      if (link === undefined) early = { ...early, ...changes };
+      else link = { ...link, ...changes };
       look();
     });
     client.on('linkRemoved', (removed) => {
@@ -361,7 +386,7 @@ async function wait(session: Session): Promise<number> {
     client
       .status()
       .then(({ links }) => {
-        link = linkNamed(links, name);
+        link = { ...linkNamed(links, name), ...early };
         look();
       })
       .catch(reject);
@@ -392,44 +417,70 @@ function untilStopped(client: Client): Promise<void> {
 
 async function monitor(session: Session): Promise<number> {
   const client = await session.client();
-  const { timeOfDay } = await import('./show.ts');
+  const { because, eventText, linkChanges, vsiChanges } = await import('./show.ts');
   let queue = Promise.resolve();
-  const tell = (event: string, about: Record<string, unknown>, text: string) => {
+  /** A text is an event by itself; without any, the event is for programs only. */
+  const tell = (event: string, about: Record<string, unknown>, texts: readonly string[]) => {
     const time = Date.now() * 1000;
-    const line = `${timeOfDay(time)} ${text}`;
-    queue = queue.then(() => session.tell({ time, event, ...about }, line));
+    const text = () => texts.map((each) => eventText(time, each, session.terminal)).join('');
+    queue = queue.then(() => session.show({ time, event, ...about }, text));
   };
-  const because = (reason: string | undefined) => (reason ? `: ${reason}` : '');
-  client.on('linkAdded', (link) =>
-    tell('link-added', { link: link.name, relay: link.relay }, `${link.name} added`),
-  );
-  client.on('linkRemoved', (link) => tell('link-removed', { link }, `${link} removed`));
-  client.on('linkUpdated', (link, changes) => {
-    const { relay, relayReason } = changes;
-    const what = Object.entries(changes).filter(([key]) => key !== 'relay' && key !== 'relayReason');
-    const texts = [
-      ...(relay === undefined && relayReason === undefined
-        ? []
-        : [`relay ${relay ?? ''}${because(relayReason)}`]),
-      ...what.map(([key, value]) => `${key} ${typeof value === 'object' ? JSON.stringify(value) : value}`),
-    ];
-    tell('link-changed', { link, ...changes }, `${link} ${texts.join(', ')}`);
+  // What does not change is not told again, but a text may need it.
+  const links = new Map<string, Partial<LinkStatus>>();
+  const vsis = new Map<string, Partial<VsiStatus>>();
+  const look = () =>
+    client.status().then(
+      (all) => {
+        // What has been told since is newer.
+        for (const link of all.links) links.set(link.name, { ...link, ...links.get(link.name) });
+        for (const vsi of all.vsis) {
+          const name = `${vsi.link}/${vsi.id}`;
+          vsis.set(name, { ...vsi, ...vsis.get(name) });
+        }
+      },
+      // evbd has gone again; its next coming brings us here.
+      () => {},
+    );
+  client.on('linkAdded', (link) => {
+    links.set(link.name, link);
+    tell('link-added', { link: link.name, relay: link.relay }, [
+      `${link.name} added, relay ${link.relay}${because(link.relayReason)}`,
+    ]);
   });
-  client.on('vsiAdded', ({ link, id, state, reason }) =>
-    tell('vsi-added', { link, id, state, reason }, `${link}/${id} ${state}${because(reason)}`),
-  );
+  client.on('linkRemoved', (link) => {
+    links.delete(link);
+    tell('link-removed', { link }, [`${link} removed`]);
+  });
+  client.on('linkUpdated', (link, changes) => {
+    const texts = linkChanges(changes, links.get(link)).map((text) => `${link} ${text}`);
+    links.set(link, { ...links.get(link), ...changes });
+    tell('link-changed', { link, ...changes }, texts);
+  });
+  client.on('vsiAdded', (vsi) => {
+    const { link, id, state, reason } = vsi;
+    vsis.set(`${link}/${id}`, vsi);
+    tell('vsi-added', { link, id, state, reason }, [`${link}/${id} ${state}${because(reason)}`]);
+  });
   client.on('vsiUpdated', ({ link, id }, changes) => {
     const { history: _, ...rest } = changes;
-    const text =
-      rest.state === undefined ? Object.keys(rest).join(', ') : `${rest.state}${because(rest.reason)}`;
-    tell('vsi-changed', { link, id, ...rest }, `${link}/${id} ${text}`);
+    const name = `${link}/${id}`;
+    const texts = vsiChanges(rest, vsis.get(name)).map((text) => `${name} ${text}`);
+    vsis.set(name, { ...vsis.get(name), ...rest });
+    tell('vsi-changed', { link, id, ...rest }, texts);
   });
-  client.on('vsiRemoved', ({ link, id }) => tell('vsi-removed', { link, id }, `${link}/${id} removed`));
-  client.on('daemon', (present) =>
-    tell(present ? 'daemon-up' : 'daemon-down', {}, present ? 'evbd is back' : 'evbd has left the bus'),
-  );
+  client.on('vsiRemoved', ({ link, id }) => {
+    vsis.delete(`${link}/${id}`);
+    tell('vsi-removed', { link, id }, [`${link}/${id} removed`]);
+  });
+  client.on('daemon', (present) => {
+    tell(present ? 'daemon-up' : 'daemon-down', {}, [present ? 'evbd is back' : 'evbd has left the bus']);
+    links.clear();
+    vsis.clear();
+    if (present) look();
+  });
   const stopped = untilStopped(client);
-  await client.subscribe();
+  await session.within(client.subscribe(), () => 'evbd has not answered');
+  await look();
   await stopped;
   await queue;
   return 0;
@@ -438,9 +489,11 @@ async function monitor(session: Session): Promise<number> {
 async function trace(session: Session): Promise<number> {
   const [name = ''] = session.asked.positionals;
   const count = integerOf('--count', session.values['count'], 1, Number.MAX_SAFE_INTEGER);
-  const { trace: run } = await import('./capture.ts');
+  const { trace: run, checkPcap } = await import('./capture.ts');
+  if (session.values['pcap'] !== undefined) checkPcap(session.values['pcap']);
   const client = await session.client();
-  const { mac, role } = linkNamed(await client.links(), name);
+  const links = await session.within(client.links(), () => 'evbd has not answered');
+  const { mac, role } = linkNamed(links, name);
   const stopped = untilStopped(client);
   client.on('daemon', (present) => {
     // A daemon that comes back knows nothing of us.
@@ -455,7 +508,7 @@ async function trace(session: Session): Promise<number> {
       });
     },
   };
-  await client.subscribe();
+  await session.within(client.subscribe(), () => 'evbd has not answered');
   const terminal = session.asked.json ? 'json' : session.terminal;
   const running = run(
     source,

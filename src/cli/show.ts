@@ -22,12 +22,10 @@ function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Termin
   page.line('bold', `${name}  ${role} ${mac === '' ? '(no such interface yet)' : mac}`);
   page.field('relay', relayReason === '' ? relay : `${relay}: ${relayReason}`, colour);
   page.field('', meaning);
-  const peers = pairs(peer);
-  page.field('peer', peers.length > 0 ? peers.join(', ') : 'none heard');
+  page.field('peer', peerText(peer));
   page.field('protocol', PROTOCOL[protocol] ?? protocol);
   page.field('VSIs', census(vsis.filter((vsi) => vsi.link === name)));
-  const times = Object.entries(timers).map(([timer, seconds]) => `${timer} ${secondsText(seconds)}`);
-  if (times.length > 0) page.field('timers', times.join(', '));
+  if (Object.keys(timers).length > 0) page.field('timers', timersText(timers));
   const counts = Object.entries(counters).filter(([, count]) => count > 0);
   page.field('counters', counts.map(([counter, count]) => `${counter} ${count}`).join(', ') || 'all zero');
   return page.text();
@@ -68,6 +66,16 @@ function census(vsis: readonly VsiStatus[]): string {
 export function secondsText(seconds: number): string {
   if (seconds < 0.001) return `${Number((seconds * 1e6).toFixed(0))} µs`;
   return seconds < 1 ? `${Number((seconds * 1000).toFixed(2))} ms` : `${Number(seconds.toFixed(3))} s`;
+}
+
+function peerText(peer: LinkStatus['peer']): string {
+  return pairs(peer).join(', ') || 'none heard';
+}
+
+function timersText(timers: LinkStatus['timers']): string {
+  return Object.entries(timers)
+    .map(([timer, seconds]) => `${timer} ${secondsText(seconds)}`)
+    .join(', ');
 }
 
 function pairs(record: Readonly<Record<string, string | number | boolean>>): string[] {
@@ -127,6 +135,44 @@ export function vsiText(vsi: VsiStatus, terminal: Terminal): string {
   return page.text();
 }
 
+/** What changed of a link, a text each; `link` is what is known of it. Counters are for `status`. */
+export function linkChanges(changes: Partial<LinkStatus>, link: Partial<LinkStatus> = {}): string[] {
+  const { mac, role, protocol, peer, timers } = changes;
+  const { relay, relayReason } = { ...link, ...changes };
+  const relayToo = changes.relay !== undefined || changes.relayReason !== undefined;
+  return [
+    ...(mac === undefined ? [] : [mac === '' ? 'the interface is gone' : `address ${mac}`]),
+    ...(role === undefined ? [] : [`role ${role}`]),
+    ...(relayToo ? [`relay${relay === undefined ? '' : ` ${relay}`}${because(relayReason)}`] : []),
+    ...(protocol === undefined ? [] : [`protocol ${protocol}`]),
+    ...(peer === undefined ? [] : [`peer ${peerText(peer)}`]),
+    ...(timers === undefined ? [] : [`timers ${timersText(timers)}`]),
+  ];
+}
+
+/** What changed of a VSI; `vsi` is what is known of it. */
+export function vsiChanges(changes: Partial<VsiStatus>, vsi: Partial<VsiStatus> = {}): string[] {
+  const { state, reason } = { ...vsi, ...changes };
+  const stateToo = changes.state !== undefined || changes.reason !== undefined;
+  const { filters, owner, profile, hint } = changes;
+  return [
+    ...(stateToo ? [state === undefined ? (reason ?? '') : `${state}${because(reason)}`] : []),
+    ...(filters === undefined ? [] : [`filters ${filters.map(filterText).join(', ')}`]),
+    ...(owner === undefined ? [] : [`owner ${owner}`]),
+    ...(profile === undefined ? [] : [`profile ${profile || 'none'}`]),
+    ...(hint === undefined ? [] : [`hint ${hint}`]),
+  ];
+}
+
+export const because = (reason: string | undefined) => (reason ? `: ${reason}` : '');
+
+/** Something that happened, on lines that fit; those behind the first are indented. */
+export function eventText(microseconds: number, text: string, terminal: Terminal): string {
+  const page = new Page(terminal);
+  page.hanging(4, `${timeOfDay(microseconds)} ${text}`);
+  return page.text();
+}
+
 /** One line for a VSI that has just got its answer. */
 export function vsiLine(vsi: Pick<VsiStatus, 'link' | 'state' | 'id' | 'filters'>): string {
   return `${vsi.link}: ${vsi.state} ${filtersText(vsi.filters)} vsi ${vsi.id}`;
@@ -176,6 +222,12 @@ class Page {
     for (const line of this.#wrapped(text, columns)) this.#lines.push(`${' '.repeat(columns)}${line}`);
   }
 
+  /** Lines behind the first are indented. */
+  hanging(columns: number, text: string): void {
+    for (const [i, line] of this.#wrapped(text, columns).entries())
+      this.#lines.push(i === 0 ? line : `${' '.repeat(columns)}${line}`);
+  }
+
   text(): string {
     return this.#lines.map((line) => `${line.trimEnd()}\n`).join('');
   }
@@ -187,6 +239,6 @@ class Page {
     if (!shown.includes(', ')) return wrap(shown, width);
     // A blank that must not break is, for as long as it takes, a character that no text has here.
     const pairs = shown.replace(/(?<!,) /g, '\0');
-    return wrap(pairs, width).flatMap((line) => wrap(line.replaceAll('\0', ' '), width));
+    return wrap(pairs, width, true).flatMap((line) => wrap(line.replaceAll('\0', ' '), width));
   }
 }

@@ -31,21 +31,42 @@ export function paint(terminal: Terminal, colour: Colour | undefined, text: stri
   return terminal.colour && colour !== undefined ? `\x1b[${CODES[colour]}m${text}\x1b[0m` : text;
 }
 
-/** Text of a peer or a user on its way to a terminal: control characters cannot steer it, ASCII where nothing else shows. */
+/** What a terminal would obey instead of showing it: control characters, and those that turn the direction of writing. */
+const STEERING = /[\p{Cc}\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/** Text of a peer or a user on its way to a terminal: control characters become visible, ASCII where nothing else shows. */
 export function printable(terminal: Terminal, text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
-  const plain = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, '?');
+  const plain = text.replace(STEERING, (character) => {
+    const code = character.charCodeAt(0);
+    return code < 0x100 ? `\\x${hex(code, 2)}` : `\\u${hex(code, 4)}`;
+  });
   return terminal.unicode ? plain : plain.replaceAll('…', '..').replace(/[^\x20-\x7e]/gu, '?');
 }
 
-/** Lines of at most `width` columns, broken at blanks; a longer word stays whole. */
-export function wrap(text: string, width: number): string[] {
+/** A document for programs as one line. JSON leaves the C1 control characters as they are, and a terminal obeys these too. */
+export function jsonLine(document: unknown): string {
+  const escaped = (character: string) => `\\u${hex(character.charCodeAt(0), 4)}`;
+  return `${JSON.stringify(document).replace(STEERING, escaped)}\n`;
+}
+
+const hex = (code: number, digits: number) => code.toString(16).padStart(digits, '0');
+
+/** Lines of at most `width` columns, broken at blanks, and within a word that is longer unless that is to stay `whole`. */
+export function wrap(text: string, width: number, whole = false): string[] {
   const lines: string[] = [];
-  for (const word of text.split(' ')) {
+  const words = text.split(' ').flatMap((word) => (whole ? word : pieces(word, width)));
+  for (const word of words) {
     const last = lines.at(-1);
     if (last !== undefined && last.length + 1 + word.length <= width)
       lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);
   }
   return lines;
+}
+
+function pieces(word: string, width: number): string[] {
+  if (word.length <= width) return [word];
+  const characters = [...word];
+  const count = Math.ceil(characters.length / width);
+  return Array.from({ length: count }, (_, i) => characters.slice(i * width, (i + 1) * width).join(''));
 }

@@ -11,6 +11,7 @@ import { EvbError, type LinkStatus } from '../../src/model.ts';
 import { startBus, type TestBus } from '../dbus/support/bus.ts';
 import { FakeDaemon, link, TestLog, vsi } from '../dbus/support/fake-daemon.ts';
 import { readCapture } from '../fixtures/pcap.ts';
+import { hex } from '../fixtures/vectors.ts';
 import { needs } from '../support/needs.ts';
 import { evbctl, type Options, startEvbctl } from './support.ts';
 
@@ -50,6 +51,18 @@ describe.concurrent('without a daemon', () => {
     [['associate', 'eth1', '--mac', '52:54:00', '--profile', 'web'], /"52:54:00" is no MAC address/],
     [
       ['associate', 'eth1', '--mac', '01:00:5e:00:00:01', '--profile', 'web'],
+      /group address is no guest MAC/,
+    ],
+    [
+      ['associate', 'eth1', '--mac', '00:00:00:00:00:00', '--vlan', '10', '--profile', 'web'],
+      /--mac: 00:00:00:00:00:00 is no guest MAC/,
+    ],
+    [
+      ['associate', 'eth1', '--filter', '00-00-00-00-00-00/10', '--profile', 'web'],
+      /--filter: 00:00:00:00:00:00 is no guest MAC/,
+    ],
+    [
+      ['associate', 'eth1', '--filter', '33:33:00:00:00:01/10', '--profile', 'web'],
       /group address is no guest MAC/,
     ],
     [
@@ -97,9 +110,19 @@ describe.concurrent('without a daemon', () => {
     [['associate', 'eth1', '--from', '/nonexistent/vsis'], /\/nonexistent\/vsis: no such file/],
     [['preassociate', 'eth1', '--reserve'], /whom to associate is missing/],
     [['deassociate'], /ID is missing/],
-    [['wait', 'eth1'], /LINK is missing|write evbctl wait LINK negotiated\|relay/],
+    [['wait'], /evbctl: LINK is missing; write evbctl wait LINK negotiated\|relay/],
+    [['wait', 'eth1'], /evbctl: negotiated\|relay is missing; write evbctl wait LINK negotiated\|relay/],
     [['wait', 'eth1', 'peace'], /wait LINK for negotiated or relay, not for "peace"/],
     [['trace', 'eth1', '--count', '0'], /--count wants an integer 1\.\./],
+    [
+      ['trace', 'eth1', '--pcap', '/nonexistent/x'],
+      /--pcap \/nonexistent\/x: the directory \/nonexistent does not exist/,
+    ],
+    [['trace', 'eth1', '--pcap', '/'], /--pcap \/: is a directory, name a file in it/],
+    [
+      ['trace', 'eth1', '--pcap', '/nonexistent/'],
+      /--pcap \/nonexistent\/: names a directory, which does not/,
+    ],
     [['release'], /LINK is missing/],
     [['reload', 'eth1'], /"eth1" is too much/],
     [['decode'], /FILE\.pcap is missing/],
@@ -143,8 +166,8 @@ describe.concurrent('without a daemon', () => {
     ]);
     silent.close();
     await rm(directory, { recursive: true });
-    oneLine(stderr, /no answer within|no connection to evbd/);
-    expect([3, 4]).toContain(code);
+    oneLine(stderr, /no connection to evbd after 0\.2 s; --timeout S waits longer/);
+    expect(code).toBe(3);
   });
 
   test('help and version', async () => {
@@ -237,7 +260,10 @@ describe('decode', () => {
     const { code, stdout, stderr } = await evbctl(['decode', await file((await whole()).subarray(0, -10))]);
     expect(code).toBe(1);
     expect(stdout.match(/ack|request|associate/g)?.length).toBeGreaterThan(2);
-    oneLine(stderr, /the file ends within frame 4 \(at octet 232\): the capture was cut short/);
+    oneLine(
+      stderr,
+      /evbctl decode: \S+\/x\.pcap: the file ends within frame 4 \(at octet 232\): the capture was cut short/,
+    );
   });
 
   test.each<[string, number[], RegExp]>([
@@ -246,16 +272,21 @@ describe('decode', () => {
     ['empty', [], /empty, no pcap file/],
     ['gzip', [0x1f, 0x8b, 8, 0], /gunzip first/],
   ])('%s: exit 1', async (_, octets, pattern) => {
-    const { code, stdout, stderr } = await evbctl(['decode', await file(Uint8Array.from(octets))]);
+    const path = await file(Uint8Array.from(octets));
+    const { code, stdout, stderr } = await evbctl(['decode', path]);
     oneLine(stderr, pattern);
+    expect(stderr.startsWith(`evbctl decode: ${path}: `)).toBe(true);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    const input = await evbctl(['decode', '-'], { input: Uint8Array.from(octets) });
+    oneLine(input.stderr, /^evbctl decode: standard input: /);
   });
 
   test('a reader that has seen enough', async () => {
-    const frames = Array.from({ length: 5000 }, (_, i) => pcapRecord(i, new Uint8Array(60)));
+    const { octets } = readCapture('vdp-nack-hard')[0]!;
+    const frames = Array.from({ length: 5000 }, (_, i) => pcapRecord(i, octets));
     const input = Buffer.concat([pcapFileHeader(), ...frames]);
     const running = startEvbctl(['decode', '--json', '-'], { input });
-    expect(JSON.parse(await running.line())).toMatchObject({ no: 1, etherType: '0x0000' });
+    expect(JSON.parse(await running.line())).toMatchObject({ no: 1, etherType: '0x8940' });
     running.hangUp();
     const { code, stderr } = await running.ended;
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
@@ -265,6 +296,71 @@ describe('decode', () => {
     const input = Buffer.concat([pcapFileHeader(), pcapRecord(0, new Uint8Array(60))]);
     const { code, stdout } = await evbctl(['decode', '-'], { input });
     expect({ code, stdout }).toEqual({ code: 0, stdout: '1 frame of other protocols left out\n' });
+  });
+
+  describe('the same frames for people and for programs', () => {
+    const [request, ack] = readCapture('vdp-nack-hard').map(({ octets }) => octets) as [
+      Uint8Array,
+      Uint8Array,
+    ];
+    const input = Buffer.concat([
+      pcapFileHeader(),
+      pcapRecord(0, new Uint8Array(60)),
+      pcapRecord(0.001, request),
+      pcapRecord(0.0015, request), // back from the bridge
+      pcapRecord(0.002, ack),
+      pcapRecord(0.003, new Uint8Array(60)),
+      pcapRecord(0.01, request), // sent again, as an ack timer of a few milliseconds does
+      pcapRecord(0.5, request), // and again, later
+      pcapRecord(0.5004, request),
+    ]);
+
+    test('as documents', async () => {
+      const { code, stdout, stderr } = await evbctl(['decode', '--json', '-'], { input });
+      expect({ code, stderr }).toEqual({
+        code: 0,
+        stderr: 'evbctl decode: 2 frames of other protocols left out\n',
+      });
+      const documents = stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+      expect(documents.map(({ no, echo }) => [no, echo])).toEqual([
+        [2, undefined],
+        [3, true],
+        [4, undefined],
+        [6, undefined],
+        [7, undefined],
+        [8, true],
+      ]);
+    });
+
+    test('as a ladder', async () => {
+      const { code, stdout, stderr } = await evbctl(['decode', '-'], { input });
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout.match(/ associate /g)).toHaveLength(3);
+      expect(stdout).toMatch(
+        /\n2 echoes: the bridge sent these frames back to their sender\n2 frames of other protocols left out\n$/,
+      );
+    });
+  });
+
+  test('what a frame says cannot steer the terminal', async () => {
+    // An LLDPDU with a system name and a port description of escape sequences, in C0 and in C1.
+    const octets = hex(
+      `0180c2000000 020000000001 88cc 0207 04 020000000001 0403 05 1b63 0602 0079
+        0a09 1b5d303b78071b5b4a 0806 c29b324ac285 0000`,
+    );
+    const input = Buffer.concat([pcapFileHeader(), pcapRecord(0, octets)]);
+    const text = await evbctl(['decode', '-'], { input });
+    expect(text.code).toBe(0);
+    expect(text.stdout).not.toMatch(/[^\P{Cc}\n]/u);
+    const documents = await evbctl(['decode', '--json', '-'], { input });
+    expect(documents.stdout).not.toMatch(/[^\P{Cc}\n]/u);
+    expect(JSON.parse(documents.stdout).lldp).toMatchObject({
+      systemName: '\x1b]0;x\x07\x1b[J',
+      portDescription: expect.any(String),
+    });
   });
 });
 
@@ -315,7 +411,7 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
   test('no evbd on the bus: exit 3', async () => {
     await service.close();
     const { code, stderr } = await run(['status']);
-    oneLine(stderr, /evbd is not on the bus unix:path=.*; start it \(systemctl start evbd\)/);
+    oneLine(stderr, /evbd is not on the bus unix:path=.*; start evbd \(evbd --config FILE\)/);
     expect(code).toBe(3);
   });
 
@@ -467,7 +563,8 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     const outcomes = await Promise.all(verbs.map((args) => run(args)));
     expect(outcomes).toEqual(
       verbs.map(([verb]) => ({
-        code: expected,
+        // The configuration may be invalid, the command line `evbctl reload` is not.
+        code: verb === 'reload' && expected === 2 && name === 'InvalidArgument' ? 1 : expected,
         stdout: '',
         stderr: `evbctl ${verb}: eth1: what was wrong, and how to mend it\n`,
       })),
@@ -489,6 +586,32 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     const { code, stderr } = await running;
     oneLine(stderr, /evbd left the bus/);
     expect(code).toBe(3);
+  });
+
+  test('evbd is given the timeout that the user gave', async () => {
+    daemon.hold = true;
+    const running = run(['associate', 'eth1', ...guest, '--timeout', '50']);
+    const [{ request, reject }] = (await held()) as [(typeof daemon.held)[0]];
+    expect(request.timeout).toBe(50_000);
+    reject(new EvbError('Timeout', 'eth1: no answer within 50 s'));
+    expect(await running).toMatchObject({
+      code: 4,
+      stderr: 'evbctl associate: eth1: no answer within 50 s\n',
+    });
+  });
+
+  test('deassociate and vsi take an id in any case, a link in its own', async () => {
+    daemon.put(vsi('eth1', ID));
+    expect((await run(['vsi', ID.toUpperCase()])).code).toBe(0);
+    expect((await run(['vsi', `ETH1/${ID}`])).code).toBe(1);
+    expect((await run(['deassociate', `ETH1/${ID}`])).code).toBe(1);
+    expect(await run(['deassociate', `eth1/${ID.toUpperCase()}`])).toEqual({
+      code: 0,
+      stderr: '',
+      stdout: `eth1/${ID}: deassociated\n`,
+    });
+    daemon.put(vsi('eth1', ID));
+    expect((await run(['deassociate', ID.toUpperCase()])).code).toBe(0);
   });
 
   test('deassociate, release, reload', async () => {
@@ -549,10 +672,12 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
         line(4, { 'type-version': 1 }),
         '{"id":"vm1","vlan":10,"profile":"web"}',
         '{"filters":[{"mac":"52:54:00:0a:0b:0c","vid":7}],"manager":1,"type":2,"type-version":3}',
+        '{"mac":"01:00:5e:00:00:01","profile":"web"}',
+        '{"filters":[{"mac":"00:00:00:00:00:00","vid":7}],"profile":"web"}',
       ].join('\n');
       const { code, stdout, stderr } = await run(['associate', '--from', '-', 'eth1', '--json'], { input });
       expect(code).toBe(1);
-      expect(stderr).toBe('evbctl associate: 6 of 8 failed\n');
+      expect(stderr).toBe('evbctl associate: 8 of 10 failed\n');
       const results = stdout
         .trimEnd()
         .split('\n')
@@ -566,6 +691,8 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
         [7, false, expect.stringContaining('exclude each other')],
         [8, false, expect.stringContaining('"vm1" is no UUID')],
         [9, true, 'associated'],
+        [10, false, 'mac: a group address is no guest MAC'],
+        [11, false, 'mac: 00:00:00:00:00:00 is no guest MAC'],
       ]);
       const text = await run(['associate', '--from', '-', 'eth1'], { input });
       expect(text.code).toBe(1);
@@ -634,6 +761,24 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
       expect((await run(['wait', 'eth1', 'relay'])).code).toBe(1);
     });
 
+    test.each(['relay', 'negotiated'])('%s of a released link: exit 1 with the reason', async (what) => {
+      const released: Partial<LinkStatus> = {
+        ...nobody,
+        relayReason: 'released; evbctl reload takes it up again',
+      };
+      daemon.putLink(link('eth1', released));
+      const { code, stderr } = await run(['wait', 'eth1', what]);
+      oneLine(stderr, /eth1: released; evbctl reload takes it up again/);
+      expect(code).toBe(1);
+      // And when it is released while somebody waits.
+      daemon.putLink(link('eth1', nobody));
+      const listens = await listeners();
+      const running = run(['wait', 'eth1', what]);
+      await listens(1);
+      daemon.putLink(link('eth1', released));
+      expect(await running).toMatchObject({ code: 1 });
+    });
+
     test('an unknown link: exit 2', async () => {
       const { code, stderr } = await run(['wait', 'eth9', 'relay']);
       oneLine(stderr, /eth9 is no link of evbd; configured are: eth1/);
@@ -686,6 +831,73 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     expect(await running.ended).toMatchObject({ code: 0, stderr: '' });
   });
 
+  test('monitor for people: what changed with its reason, 80 columns, no counters', async () => {
+    const reason = 'the bridge confirmed it again (keepalive)';
+    daemon.put(vsi('eth1', ID));
+    const running = start(['monitor']);
+    const seen: string[] = [];
+    // Lines up to the one that matches, without those of the nudge.
+    const upTo = async (pattern: RegExp) => {
+      const lines: string[] = [];
+      do {
+        const line = await running.line();
+        seen.push(line);
+        if (!line.includes('swp9')) lines.push(line);
+      } while (!pattern.test(seen.at(-1)!));
+      return lines.map((line) => line.replace(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} /, '> '));
+    };
+    const nudge = setInterval(() => daemon.putLink(link('swp9')) && daemon.emit('linkRemoved', 'swp9'), 20);
+    await upTo(/swp9 removed/);
+    clearInterval(nudge);
+    // What it asked for when it began is there too: a change of the reason alone is told with the state.
+    await run(['status']);
+    daemon.put({ ...vsi('eth1', ID), reason });
+    expect((await upTo(/keepalive/)).join('\n')).toBe(`> eth1/${ID}\n    associated: ${reason}`);
+    daemon.putLink(
+      link('eth1', {
+        relay: 'refused',
+        relayReason: 'the bridge cannot',
+        peer: {
+          chassisId: '02:00:00:00:00:02',
+          portId: 'f'.repeat(200),
+          evb: false,
+          ttl: 121,
+          systemName: 'a\x1b[31m\nb',
+        },
+        counters: { framesSent: 18, framesReceived: 2 ** 41 },
+      }),
+    );
+    const [relay, ...peer] = await upTo(/systemName/);
+    expect(relay).toBe('> eth1 relay refused: the bridge cannot');
+    expect(peer[0]).toBe('> eth1 peer chassisId 02:00:00:00:00:02,');
+    expect(peer.join(' ')).toContain('no evb, ttl 121, systemName a\\x1b[31m\\x0ab');
+    daemon.putLink(link('eth1', { counters: { framesSent: 19 } }));
+    daemon.emit('vsiRemoved', vsi('eth1', ID));
+    expect((await upTo(/removed/)).at(-1)).toMatch(/removed$/);
+    expect(seen.filter((line) => line.length > 80)).toEqual([]);
+    expect(seen.join('\n')).not.toMatch(/framesSent|[{}"]|undefined/);
+    running.signal('SIGINT');
+    expect(await running.ended).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  test('what the daemon tells cannot steer the terminal', async () => {
+    const evil = 'x\x1b]0;title\x07\x9b2J\n\u202eabc';
+    daemon.putLink(link('eth1', { relayReason: evil, peer: { systemName: evil, portDescription: evil } }));
+    daemon.put({ ...vsi('eth1', ID, 'failed'), reason: evil, owner: evil, profile: evil });
+    vi.spyOn(daemon, 'reload').mockResolvedValue([evil]);
+    for (const args of [['status'], ['vsi'], ['vsi', ID], ['reload']]) {
+      const { stdout } = await run(args);
+      expect(stdout).not.toMatch(/[^\P{Cc}\n]|\u202e/u);
+      expect(stdout).toContain('x\\x1b]0;title\\x07\\x9b2J\\x0a\\u202eabc');
+      const documents = await run([...args, '--json']);
+      expect(documents.stdout).not.toMatch(/[^\P{Cc}\n]|\u202e/u);
+      expect(JSON.stringify(JSON.parse(documents.stdout))).toContain('\x9b');
+    }
+    daemon.failure = new EvbError('Refused', evil);
+    const { stderr } = await run(['release', 'eth1']);
+    expect(stderr).not.toMatch(/[^\P{Cc}\n]|\u202e/u);
+  });
+
   test('trace, recorded as well', async () => {
     const frames = readCapture('vdp-nack-hard');
     const directory = await mkdtemp(join(tmpdir(), 'evbctl-'));
@@ -720,16 +932,32 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     const running = start(['trace', 'eth1']);
     const nudge = setInterval(() => daemon.emit('frame', 'eth1', 1_760_000_000, true, octets), 20);
     expect(await running.line()).toMatch(/^ {11}station 02:00:5e:10:00:01/);
-    expect(await running.line()).toMatch(/^ {4}0\.0 ms ├── ECP 1 associate 52:54:00:b1:00:03\/702/);
+    expect(await running.line()).toMatch(/^ {6}0 ms ├── ECP 1 associate 52:54:00:b1:00:03\/702/);
     clearInterval(nudge);
     running.signal('SIGINT');
     expect(await running.ended).toMatchObject({ code: 0, stderr: '' });
   });
 
+  test('trace shows the time as exactly as evbd gives it', async () => {
+    const { octets } = readCapture('vdp-nack-hard')[1]!;
+    const times = async (step: number) => {
+      let sent = 0;
+      const nudge = setInterval(
+        () => daemon.emit('frame', 'eth1', 1_760_000_000 + sent++ * step, true, octets),
+        5,
+      );
+      const { stdout } = await run(['trace', 'eth1', '--count', '3']);
+      clearInterval(nudge);
+      return stdout.match(/[\d.]+ ms/g);
+    };
+    expect(await times(0.01)).toEqual(['0 ms', '10 ms', '20 ms']);
+    expect((await times(0.0101))!.slice(1)).toEqual(['10.1 ms', '20.2 ms']);
+  });
+
   test('trace of an unknown link, into a place that is not there', async () => {
     expect((await run(['trace', 'eth9'])).code).toBe(2);
     const { code, stderr } = await run(['trace', 'eth1', '--pcap', '/nonexistent/x.pcap']);
-    oneLine(stderr, /\/nonexistent\/x\.pcap: no such file/);
+    oneLine(stderr, /--pcap \/nonexistent\/x\.pcap: the directory \/nonexistent does not exist/);
     expect(code).toBe(2);
   });
 });
