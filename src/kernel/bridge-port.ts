@@ -1,5 +1,5 @@
 import { isGroupMac, type MacAddress } from '../../protocols/octets/index.ts';
-import type { BridgePortChange, BridgePortState, FdbEntry, Link } from '../../protocols/rtnetlink/index.ts';
+import type { BridgePortChange, BridgePortState, Link } from '../../protocols/rtnetlink/index.ts';
 import { hasCode, KernelError } from './kernel-error.ts';
 import type { Rtnetlink } from './rtnetlink.ts';
 import { forEach, type Outcomes, WorkQueue } from './work-queue.ts';
@@ -55,7 +55,7 @@ export class BridgePort {
   #wanted: Flags = {};
   #name: string;
   #journal: BridgePortJournal | null;
-  readonly #queue = new WorkQueue<MacAddress, string[]>();
+  readonly #queue = new WorkQueue<MacAddress, void>();
 
   constructor(rtnetlink: Rtnetlink, link: { index: number; name: string }, options: BridgePortOptions = {}) {
     this.index = link.index;
@@ -126,12 +126,12 @@ export class BridgePort {
   }
 
   /** A static entry, unless somebody else made one here. Addresses waiting together are entered together. */
-  admit(mac: MacAddress): Promise<string[]> {
+  admit(mac: MacAddress): Promise<void> {
     return this.#queue.join(this.#admitAll, mac);
   }
 
   /** Removes our entry; somebody else's stays. An entry or a port that is gone is no error. */
-  revoke(mac: MacAddress): Promise<string[]> {
+  revoke(mac: MacAddress): Promise<void> {
     return this.#queue.join(this.#revokeAll, mac);
   }
 
@@ -216,13 +216,12 @@ export class BridgePort {
     await this.#rtnetlink.setBridgePort(this.index, change, `${what} ${this.#name}`);
   }
 
-  readonly #admitAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, string[]>> => {
+  readonly #admitAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, void>> => {
     const link = await this.#read('admit addresses at');
     const before = this.#journal ?? this.#empty(link);
     const wanting: MacAddress[] = [];
     const outcomes = await forEach(macs, async (mac) => {
-      if ((await this.#entryToReplace(mac)) !== 'keep') wanting.push(mac);
-      return [];
+      if (await this.#needsEntry(mac)) wanting.push(mac);
     });
     await this.#write({ ...before, fdb: [...new Set([...before.fdb, ...wanting])] });
     const entered = await forEach(wanting, (mac) => this.#rtnetlink.replaceFdbEntry(this.index, mac));
@@ -234,8 +233,8 @@ export class BridgePort {
     return outcomes;
   };
 
-  /** `keep`: there is a static entry at this port already. */
-  async #entryToReplace(mac: MacAddress): Promise<FdbEntry | 'keep' | undefined> {
+  /** False: there is a static entry at this port already. Rejects where the address must not be let in here. */
+  async #needsEntry(mac: MacAddress): Promise<boolean> {
     const what = `admit ${mac} at ${this.#name}`;
     if (isGroupMac(mac)) throw new KernelError(what, 'EINVAL', 'it is a group address');
     const entry = await this.#rtnetlink.fdbEntry(this.index, mac);
@@ -250,15 +249,14 @@ export class BridgePort {
       // Somebody decided that it is there; a guest that moved is taken out of its old port first.
       throw new KernelError(what, 'EADDRINUSE', 'it has a static entry at another port of the bridge');
     }
-    return entry?.kind === 'static' ? 'keep' : entry;
+    return entry?.kind !== 'static';
   }
 
-  readonly #revokeAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, string[]>> => {
+  readonly #revokeAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, void>> => {
     const link = await this.#readIfThere('revoke addresses at');
     const ours = new Set(link && this.#journal?.fdb);
-    const outcomes = await forEach(macs, async (mac): Promise<string[]> => {
+    const outcomes = await forEach(macs, async (mac) => {
       if (ours.has(mac)) await this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac));
-      return [];
     });
     const gone = macs.filter((mac) => outcomes.get(mac)!.status === 'fulfilled');
     if (this.#journal) await this.#write({ ...this.#journal, fdb: without(this.#journal.fdb, gone) });
