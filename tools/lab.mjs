@@ -15,15 +15,18 @@ import { Complaint, prepare, root, searchPath } from './prepare.mjs';
 
 const usage = `usage: npm run lab -- [OPTION]...
 
-Runs evbd for real: a station and a switch in two network namespaces, VEPA guests,
-and the proof with guest traffic. Leaves nothing behind. Needs no root.
+Runs evbd for real: a station and a switch in two network namespaces, VEPA
+guests, and the proof with guest traffic. Leaves nothing behind. Needs no root.
 
   --guests N    how many guests, 2 to 16 (default 2)
-  --json        one JSON document on the last line, nothing else on standard output
+  --json        one JSON document, nothing else on standard output
   --pcap FILE   write every frame on the wire between station and switch to FILE
-  --keep        leave it running at the end, and say how to enter it
+  --keep        leave it running at the end, and say how to enter it; the next
+                lab of this checkout ends it, or --end
   --end         end a lab that was left running
   --help        this text
+
+For programs: npm run --silent lab -- --json (without --silent npm adds lines).
 
 Exit status: 0 when every step held, 1 when one did not, 2 for a wrong option.
 `;
@@ -53,7 +56,19 @@ function readArguments() {
   if (!(guests >= 2 && guests <= 16)) {
     fail(`--guests ${values.guests}: give a number from 2 to 16`, 2);
   }
-  return { ...values, guests };
+  return { ...values, guests, pcap: values.pcap === undefined ? undefined : capture(values.pcap) };
+}
+
+/** The absolute path of the capture file; what is wrong with it is said in the words of evbctl trace. */
+function capture(name) {
+  const file = path.resolve(process.env.INIT_CWD ?? '.', name);
+  const isDirectory = (place) => fs.statSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
+  if (name === '') fail('--pcap: name a file', 2);
+  if (isDirectory(file)) fail(`--pcap ${name}: is a directory, name a file in it`, 2);
+  if (!isDirectory(path.dirname(file)))
+    fail(`--pcap ${name}: the directory ${path.dirname(file)} does not exist`, 2);
+  if (name.endsWith('/')) fail(`--pcap ${name}: names a directory, which does not exist`, 2);
+  return file;
 }
 
 // --------------------------------------------------------------------------- labs whose outer half is no longer there
@@ -202,7 +217,7 @@ async function runInside(flags) {
   let pcap;
   if (options.pcap !== undefined) {
     try {
-      pcap = fs.openSync(path.resolve(process.env.INIT_CWD ?? '.', options.pcap), 'w');
+      pcap = fs.openSync(options.pcap, 'w');
     } catch (error) {
       throw new Complaint(
         `--pcap ${options.pcap}: ${error.message.replace(/^\w+: /, '').replace(/, open .*/, '')}`,
@@ -277,8 +292,9 @@ async function main() {
   interrupted.signal.throwIfAborted();
   if (kept !== undefined) {
     const user = flags === asRoot ? '' : '--user --preserve-credentials ';
-    note(`left running; enter it:  nsenter -t ${kept} ${user}--net --mount --pid`);
-    note('end it:  npm run lab -- --end');
+    // Without --wd it would begin in /, where there is nothing to try.
+    const enter = `nsenter -t ${kept} ${user}--net --mount --pid --wd`;
+    note(`left running; enter it:\n  ${enter}\nend it:\n  npm run lab -- --end`);
     return 0;
   }
   if (signal) throw new Complaint(`the lab was ended from outside (${signal})`);

@@ -4,8 +4,8 @@
  */
 
 import { Ladder, summarize, timeText } from '../cli/ladder.ts';
-import { type Colour, paint, type Terminal } from '../cli/terminal.ts';
-import { type Guest, stationMac, switchMac } from './namespaces.ts';
+import { type Colour, paint, printable, type Terminal, wrap } from '../cli/terminal.ts';
+import { type Guest, program, stationMac, switchMac } from './namespaces.ts';
 import type { Reach } from './traffic.ts';
 
 export const columns = 80;
@@ -104,7 +104,7 @@ export class Display {
   event(time: number, text: string): void {
     this.#zero ??= time;
     const bar = this.#terminal.unicode ? '│' : '|';
-    const said = this.#paint('yellow', `* ${text}`.padStart(columns - 16));
+    const said = this.#paint('yellow', `* ${printable(this.#terminal, text)}`.padStart(columns - 16));
     this.#line(`${timeText((time - this.#zero) / 1000).padStart(10)} ${bar} ${said} ${bar}`);
   }
 
@@ -123,9 +123,11 @@ export class Display {
     this.#line();
   }
 
+  /** Both may quote daemons and peers. */
   failure(message: string, details: readonly string[]): void {
-    for (const line of wrap(message, columns - 4)) this.#line(`    ${this.#paint('red', line)}`);
-    for (const line of details) this.#line(`    | ${line}`);
+    for (const line of wrap(printable(this.#terminal, message), columns - 4))
+      this.#line(`    ${this.#paint('red', line)}`);
+    for (const line of details) this.#line(`    | ${printable(this.#terminal, line)}`);
   }
 
   verdict(ok: boolean, steps: readonly { ok: boolean; ms: number }[]): void {
@@ -135,12 +137,12 @@ export class Display {
     this.#line(this.#paint(ok ? 'green' : 'red', ok ? `ok: ${text}` : `FAILED: ${text}`));
   }
 
-  /** What there is to try in a lab that was left running. */
+  /** What there is to try in a lab that was left running; the lines can be typed as they are, wherever one stands. */
   inside(bus: string, folder: string): void {
     this.#line();
     this.#line('Within it:');
     this.#line(`  export EVBD_BUS=${bus}`);
-    this.#line('  node dist/src/cli/evbctl.js status');
+    this.#line(`  node ${shellWord(program('cli/evbctl.js'))} status`);
     this.#line('  ip netns exec guest1 ping 10.82.0.2');
     this.#line('  ip netns exec switch bridge -d link show dev swp1');
     this.#line(`  ls ${folder}/station ${folder}/switch`);
@@ -153,12 +155,7 @@ export function totals(reach: Reach): { sent: number; reflected: number } {
   return { sent: sum('sent'), reflected: sum('reflected') };
 }
 
-function wrap(text: string, width: number): string[] {
-  const lines = [''];
-  for (const word of text.split(' ')) {
-    const line = lines.at(-1)!;
-    if (line !== '' && line.length + 1 + word.length > width) lines.push(word);
-    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
-  }
-  return lines;
+/** As a shell takes it for one word. */
+function shellWord(text: string): string {
+  return /^[\w./:=@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

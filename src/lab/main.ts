@@ -5,7 +5,7 @@
 
 import fs from 'node:fs';
 import { parseArgs } from 'node:util';
-import { terminalOf } from '../cli/terminal.ts';
+import { jsonLine, printable, terminalOf } from '../cli/terminal.ts';
 import { Demonstration } from './demonstration.ts';
 import { columns, Display } from './display.ts';
 import { cover, folder, LabError } from './namespaces.ts';
@@ -27,12 +27,10 @@ const { values } = parseArgs({
   },
 });
 
-const display = new Display(
-  (text) => {
-    if (!values.json) process.stdout.write(text);
-  },
-  terminalOf({ isTTY: values.terminal, columns }, process.env),
-);
+const terminal = terminalOf({ isTTY: values.terminal, columns }, process.env);
+const display = new Display((text) => {
+  if (!values.json) process.stdout.write(text);
+}, terminal);
 
 /** Tells the outer half, which waits on this descriptor, that it may leave us alone. */
 function leaveRunning(): void {
@@ -56,7 +54,7 @@ try {
   const { result } = demonstration;
   if (values.keep && result.ok) await demonstration.again();
   display.verdict(result.ok, result.steps);
-  if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+  if (values.json) process.stdout.write(jsonLine(result));
   if (values.keep && result.ok) {
     display.inside(demonstration.station.bus, folder);
     leaveRunning();
@@ -66,6 +64,7 @@ try {
 } catch (error) {
   const text =
     error instanceof LabError ? [error.message, ...error.details].join('\n') : (error as Error).stack;
-  process.stderr.write(`evbd lab: ${text}\n`);
+  const lines = String(text).split('\n');
+  process.stderr.write(`evbd lab: ${lines.map((line) => printable(terminal, line)).join('\n')}\n`);
   process.exit(1);
 }

@@ -411,7 +411,7 @@ describe('the file', () => {
   });
 
   it('is spoken of without the options of evbd where others quote it, as the reply to Reload does', () => {
-    expect(() => loadConfig(join(folder, 'x'))).toThrow(new ConfigError([`${folder}/x: no such file`]));
+    expect(() => loadConfig(join(folder, 'x'))).toThrow(/: no such file$/);
   });
 
   it('is too long', () => {

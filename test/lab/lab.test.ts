@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { needs } from '../support/needs.ts';
-import { asNobody, type Ended, readableCheckout, run, temporaryHome } from './support.ts';
+import { asNobody, type Ended, readableCheckout, root, run, temporaryHome } from './support.ts';
 
 const lab = ['npm', 'run', '--silent', 'lab', '--'];
 const programs = ['ip', 'bridge', 'dbus-daemon', 'unshare', 'setpriv', 'nsenter', 'flock', 'mount'];
@@ -53,6 +53,12 @@ describe.runIf(needs({ programs, networkNamespace: true }))('npm run lab', () =>
     const modes = new Set(frames.map((frame) => frame.lldp?.evb?.mode).filter(Boolean));
     expect(modes).toEqual(new Set(['station', 'bridge']));
     expect(frames.filter((frame) => frame.error)).toEqual([]);
+    // Spanning tree is off, so br0 sends some of what the station says back to it, as the lab tells.
+    const echoes = frames.filter((frame) => frame.echo);
+    expect(new Set(echoes.map((frame) => frame.source))).toEqual(new Set(['02:e1:b0:00:00:01']));
+    expect(execFileSync(process.execPath, [evbctl, 'decode', pcap], { encoding: 'utf8' })).toContain(
+      `${echoes.length} echo`,
+    );
     fs.rmSync(path.dirname(pcap), { recursive: true });
   });
 
@@ -83,17 +89,81 @@ describe.runIf(needs({ programs, networkNamespace: true }))('npm run lab', () =>
     [['--guests', '1'], /^evbd lab: --guests 1: give a number from 2 to 16\n$/],
     [['--guests', 'many'], /^evbd lab: --guests many: give a number/],
     [['--bogus'], /^evbd lab: Unknown option '--bogus'.*\n$/],
+    [
+      ['--pcap', '/nonexistent/wire.pcap'],
+      /^evbd lab: --pcap \/nonexistent\/wire\.pcap: the directory \/nonexistent does not exist\n$/,
+    ],
+    [
+      ['--pcap', '/tmp/evbd-absent/'],
+      /^evbd lab: --pcap \/tmp\/evbd-absent\/: names a directory, which does not exist\n$/,
+    ],
+    [['--pcap', '/tmp/'], /^evbd lab: --pcap \/tmp\/: is a directory, name a file in it\n$/],
+    [['--pcap='], /^evbd lab: --pcap: name a file\n$/],
   ])('refuses %j in one line', async (args, line) => {
     const { code, stdout, stderr } = await run([...lab, ...args]);
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
     expect(stderr).toMatch(line);
   });
 
-  it('says before anything else where a file cannot be written', async () => {
-    const { code, stderr } = await run([...lab, '--pcap', '/nonexistent/wire.pcap']);
-    expect(code).toBe(1);
-    expect(stderr).toBe('evbd lab: --pcap /nonexistent/wire.pcap: no such file or directory\n');
+  it('says what its options do', async () => {
+    const { code, stdout } = await run([...lab, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/--keep .*\n.* ends it, or --end/);
+    expect(stdout).toContain('npm run --silent lab -- --json');
+    expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([]);
   });
+
+  /** Types what a kept lab says can be typed: the way in, then all of what there is to try. */
+  async function useKept(before: (command: readonly string[]) => string[], cwd?: string, home?: string) {
+    const options = { ...(cwd && { cwd }), ...(home && { env: { HOME: home } }) };
+    const kept = await run(before([...lab, '--keep']), options);
+    try {
+      expect(kept.code, `${kept.stdout}\n${kept.stderr}`).toBe(0);
+      expect(kept.stdout.split('\n').filter((line) => line.length > 80 && !/^ {2}node /.test(line))).toEqual(
+        [],
+      );
+      const enter = /enter it:\n {2}(nsenter .*)$/m.exec(kept.stdout)?.[1];
+      const inside = kept.stdout.split('Within it:\n')[1]!.split('\n\n')[0]!.replace('ping', 'ping -c 1');
+      const typed = `${enter} sh -e <<'END'\npwd\n${inside}\nEND\n`;
+      // From anywhere: what is printed does not depend on where it is typed.
+      const { code, stdout, stderr } = await run(before(['sh', '-c', typed]), { ...options, cwd: '/' });
+      expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+      expect(stdout.startsWith(`${cwd ?? root}\n`)).toBe(true);
+      expect(stdout).toMatch(/eth1 {2}station/);
+      expect(stdout).toMatch(/1 received/);
+      expect(stdout).toMatch(/hairpin on/);
+    } finally {
+      const { stdout } = await run(before([...lab, '--end']), options);
+      expect(stdout).toContain('ended, nothing is left');
+    }
+  }
+
+  it.runIf(needs({ programs: ['ping'] }))(
+    'keeps running, and what it says can be typed works',
+    {
+      timeout: 60_000,
+    },
+    async () => {
+      await useKept((command) => [...command]);
+    },
+  );
+
+  it.runIf(needs({ root: true, programs: ['ping'] }))(
+    'is kept for an ordinary user too',
+    {
+      timeout: 90_000,
+    },
+    async () => {
+      const checkout = await readableCheckout();
+      const home = temporaryHome(65534);
+      try {
+        await useKept(asNobody, checkout.folder, home.folder);
+      } finally {
+        checkout.dispose();
+        home.dispose();
+      }
+    },
+  );
 
   it.runIf(needs({ root: true }))('names a missing program and what brings it', async () => {
     const checkout = await readableCheckout();
