@@ -217,6 +217,150 @@ describe.runIf(ready)('many at once', { timeout: 60_000 }, () => {
   });
 });
 
+describe.runIf(ready)('what was asked for', { timeout: 60_000 }, () => {
+  it('survives kill -9 before it could be sent, and is asked for when a bridge appears', async () => {
+    station = await Host.create(world, 'sta', UPLINK);
+    await station.start();
+    const asked = await station.evbctl(
+      'associate',
+      'eth1',
+      '--mac',
+      GUEST,
+      '--profile',
+      'web',
+      '--timeout',
+      '0.5',
+    );
+    expect(asked).toMatchObject({ status: 4, stderr: expect.stringContaining('stays wanted') });
+    await station.stop('SIGKILL');
+    await station.start();
+    expect(await station.vsis()).toMatchObject([{ state: 'associating', filters: [{ mac: GUEST }] }]);
+    bridge = await Host.create(world, 'br', 'ports: { swp1: {} }');
+    await bridge.start();
+    await eventually(
+      () => station.vsis(),
+      ([vsi]) => vsi.state === 'associated',
+      'the VSI',
+    );
+  });
+
+  it('and given up does not come back after kill -9', async () => {
+    await connect();
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    const [{ id }] = await station.vsis();
+    await station.must('deassociate', id.toUpperCase());
+    await station.stop('SIGKILL');
+    await station.start();
+    expect(await station.vsis()).toEqual([]);
+  });
+
+  it('is refused with the reason of the bridge, and can be taken off the list', async () => {
+    await connect(UPLINK, 'ports: { swp1: { admission: profiles } }');
+    const refused = await station.evbctl('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    expect(refused).toMatchObject({ status: 1, stderr: expect.stringContaining('other failure') });
+    const [vsi] = await station.vsis();
+    expect(vsi.state).toBe('failed');
+    expect(bridge.log).toContain('no profile has type 1193046 version 1');
+    await station.must('deassociate', vsi.id);
+    expect(await station.vsis()).toEqual([]);
+  });
+});
+
+describe.runIf(ready)('the configuration of a link', { timeout: 60_000 }, () => {
+  const negotiated = async () => {
+    await eventually(
+      () => station.link('eth1'),
+      ({ peer }) => peer.mac !== undefined,
+      'a peer',
+    );
+  };
+
+  it('reflective-relay: always says that the port reflects and leaves hairpin alone', async () => {
+    await connect(UPLINK, 'ports: { swp1: { reflective-relay: always } }');
+    await station.must('wait', 'eth1', 'relay');
+    expect((await bridge.link('swp1')).relay).toBe('assumed');
+    expect(hairpin()).toBe(false);
+  });
+
+  it('reflective-relay: assume trusts the switch', async () => {
+    station = await Host.create(world, 'sta', 'uplinks: { eth1: { reflective-relay: assume } }');
+    await station.start();
+    await station.must('wait', 'eth1', 'relay');
+    expect((await station.link('eth1')).relay).toBe('assumed');
+  });
+
+  it('evb: false speaks LLDP only', async () => {
+    await connect();
+    await hairpinIs(true);
+    station.configure('uplinks: { eth1: { evb: false } }');
+    await station.must('reload');
+    await hairpinIs(false);
+    const { status, stderr } = await station.evbctl(
+      'associate',
+      'eth1',
+      '--mac',
+      GUEST,
+      '--vlan',
+      '1',
+      '--manager',
+      '1',
+      '--type',
+      '1',
+      '--type-version',
+      '1',
+    );
+    expect({ status, stderr }).toMatchObject({ status: 1, stderr: expect.stringContaining('evb: false') });
+    expect((await station.link('eth1')).counters.statsFramesOutTotal).toBeGreaterThan(1);
+  });
+
+  it('group-ids lets group ids through when both sides agree', async () => {
+    const groups = 'uplinks: { eth1: { group-ids: true } }\n';
+    await connect(groups + PROFILE, 'ports: { swp1: { group-ids: true } }');
+    await negotiated();
+    await station.must(
+      'associate',
+      'eth1',
+      '--mac',
+      GUEST,
+      '--vlan',
+      '5',
+      '--group',
+      '4000000000',
+      '--profile',
+      'web',
+    );
+    expect((await bridge.vsis())[0].filters).toEqual([{ mac: GUEST, vid: 5, group: 4_000_000_000 }]);
+  });
+
+  it('enforce and release leave nothing off that reload turns on again', async () => {
+    await connect();
+    await hairpinIs(true);
+    await bridge.must('release', 'swp1');
+    expect(port()).toMatchObject({ locked: false, learning: true, hairpin: false });
+    await bridge.must('reload');
+    await eventually(port, ({ locked, learning }) => locked === true && learning === false, 'locked');
+    await hairpinIs(true);
+  });
+
+  it('survives a hail of reloads during associations', async () => {
+    await connect();
+    const lines = Array.from({ length: 100 }, (_, i) => {
+      const mac = `52:54:02:00:00:${i.toString(16).padStart(2, '0')}`;
+      return JSON.stringify({ mac, profile: 'web' });
+    });
+    const file = join(world.folder, 'vsis');
+    writeFileSync(file, lines.join('\n'));
+    const associating = station.must('associate', 'eth1', '--from', file);
+    for (let n = 0; n < 10; n++) {
+      bridge.configure(`limits: { vsis-per-link: ${1000 + n} }\nports: { swp1: { enforce: on } }`);
+      await bridge.must('reload');
+    }
+    await associating;
+    expect(await bridge.vsis()).toHaveLength(100);
+    await eventually(entries, (macs) => macs.length === 101, 'static entries');
+  });
+});
+
 describe.runIf(ready)('the end of the daemon', { timeout: 60_000 }, () => {
   const settled = () => {
     const { hairpin, locked, learning } = port();
