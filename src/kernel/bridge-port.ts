@@ -106,7 +106,7 @@ export class BridgePort {
         throw new KernelError(
           `lock ${this.#name}`,
           'EOPNOTSUPP',
-          'this kernel has no locked bridge ports, Linux 5.16 has',
+          'this kernel has no locked bridge ports, Linux 5.18 has',
         );
       }
       // A learnt entry would let its address through until it has aged.
