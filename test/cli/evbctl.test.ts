@@ -849,6 +849,10 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     const nudge = setInterval(() => daemon.putLink(link('swp9')) && daemon.emit('linkRemoved', 'swp9'), 20);
     await upTo(/swp9 removed/);
     clearInterval(nudge);
+    // Behind all that the nudge has done.
+    daemon.putLink(link('swp10'));
+    daemon.emit('linkRemoved', 'swp10');
+    await upTo(/swp10 removed/);
     // What it asked for when it began is there too: a change of the reason alone is told with the state.
     await run(['status']);
     daemon.put({ ...vsi('eth1', ID), reason });
