@@ -8,9 +8,10 @@ import { connect as connectSocket, type Socket } from 'node:net';
 
 import {
   decodeMessage,
+  EncodedBody,
   type Envelope,
   ERROR,
-  encodeMessage,
+  encodeParts,
   METHOD_CALL,
   METHOD_RETURN,
   type Message,
@@ -62,6 +63,9 @@ export interface ConnectionEvents {
 
 /** Octets that may wait for a bus that hangs, before it is given up. */
 const MAX_BACKLOG = 64 * 1024 * 1024;
+
+/** Milliseconds that messages which have come may take before the rest of the process gets its turn. */
+const PORTION = 5;
 
 const BUS = {
   destination: 'org.freedesktop.DBus',
@@ -182,6 +186,8 @@ export class Connection {
   private wanted = 16;
   /** Until the authentication is over, lines come. */
   private authenticated = false;
+  /** More has come than was to be done in one go. */
+  private resting = false;
   private ended: BusError | null = null;
   private closing = false;
 
@@ -189,13 +195,7 @@ export class Connection {
     this.address = address;
     this.socket = socket;
     this.events = events;
-    socket.on('data', (chunk: Buffer) => {
-      try {
-        this.receive(chunk);
-      } catch (error) {
-        this.end((error as Error).message);
-      }
-    });
+    socket.on('data', (chunk: Buffer) => this.attempt(() => this.receive(chunk)));
     socket.on('error', (error: Error) => this.end(error.message));
     socket.on('close', () => this.end('the bus closed the connection'));
   }
@@ -282,12 +282,20 @@ export class Connection {
     if (this.ended !== null) throw this.ended;
     if (this.closing) throw new BusError(`bus ${this.address}: the connection was closed`);
     const serial = this.nextSerial();
-    const octets = encodeMessage({ ...message, serial });
+    const [header, body] = encodeParts({ ...message, serial });
     if (this.backlog > MAX_BACKLOG) {
       this.end('it takes no messages any more');
       throw this.ended ?? new BusError(`bus ${this.address}: it takes no messages any more`);
     }
-    this.socket.write(octets);
+    if (message.body instanceof EncodedBody) {
+      // Together, but not copied: many messages may share this body while they wait.
+      this.socket.cork();
+      this.socket.write(header);
+      this.socket.write(body);
+      this.socket.uncork();
+    } else {
+      this.socket.write(body.length === 0 ? header : Buffer.concat([header, body]));
+    }
     return serial;
   }
 
@@ -333,7 +341,17 @@ export class Connection {
     this.chunks.push(chunk);
     this.buffered += chunk.length;
     while (!this.authenticated && this.authenticate());
+    if (!this.resting) this.dispatchAll();
+  }
+
+  /** What has come; what is more than may be done in one go comes after everybody else's turn. */
+  private dispatchAll(): void {
+    const start = performance.now();
     while (this.authenticated && this.buffered >= this.wanted) {
+      if (performance.now() - start > PORTION) {
+        this.rest();
+        return;
+      }
       const buffer = this.joined();
       const length = messageLength(buffer);
       if (buffer.length < length) {
@@ -344,6 +362,25 @@ export class Connection {
       this.buffered -= length;
       this.wanted = 16;
       this.dispatch(buffer.subarray(0, length));
+    }
+  }
+
+  private rest(): void {
+    this.resting = true;
+    this.socket.pause();
+    setImmediate(() => {
+      this.resting = false;
+      this.attempt(() => this.dispatchAll());
+      if (!this.resting) this.socket.resume();
+    });
+  }
+
+  /** What cannot be a bus's doing ends the connection. */
+  private attempt(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.end((error as Error).message);
     }
   }
 

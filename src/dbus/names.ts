@@ -14,14 +14,11 @@ export const ERROR_PREFIX = 'org.evbd1.Error.';
  */
 export function escapeLabel(label: string): string {
   if (label === '') return '_';
-  let escaped = '';
-  for (const [i, octet] of Buffer.from(label, 'utf8').entries()) {
-    const isDigit = octet >= 0x30 && octet <= 0x39;
-    const isLetter = (octet >= 0x41 && octet <= 0x5a) || (octet >= 0x61 && octet <= 0x7a);
-    escaped +=
-      isLetter || (isDigit && i > 0) ? String.fromCharCode(octet) : `_${octet.toString(16).padStart(2, '0')}`;
-  }
-  return escaped;
+  return label.replace(/^[0-9]|[^A-Za-z0-9]+/g, (odd) => {
+    let escaped = '';
+    for (const octet of Buffer.from(odd, 'utf8')) escaped += `_${octet.toString(16).padStart(2, '0')}`;
+    return escaped;
+  });
 }
 
 /** The inverse of `escapeLabel`; an underscore without two hex digits stays as it is. */

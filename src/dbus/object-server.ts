@@ -5,48 +5,27 @@
  */
 
 import { readFile } from 'node:fs/promises';
-import { inspect } from 'node:util';
 
+import { Announcer, OBJECT_MANAGER, PROPERTIES, type Timers } from './announcer.ts';
+import { CallQueue } from './call-queue.ts';
 import { BusError, CallError, type Connection } from './connection.ts';
+import { type ExportedInterface, ExportedObject, type Interface, type Method } from './exported-object.ts';
+import { inFull } from './in-full.ts';
 import {
   type Encoded,
+  type EncodedBody,
   type Envelope,
   ERROR,
-  encodeEntry,
-  encodeProperty,
+  encodeBody,
   METHOD_RETURN,
   NO_REPLY_EXPECTED,
-  SIGNAL,
   type Value,
   Variant,
   WireError,
 } from './wire.ts';
 
-/** Argument names with their signatures, in order. */
-export type Arguments = Readonly<Record<string, string>>;
-
-export interface Method {
-  in: Arguments;
-  out: Arguments;
-  /** Only for callers that `authorize` lets pass. */
-  privileged?: boolean;
-  /** `sender` is the caller's unique name. What is thrown as CallError reaches the caller as it is. */
-  call(args: Value[], sender: string): readonly Value[] | Promise<readonly Value[]>;
-}
-
-export interface Property {
-  type: string;
-  /** `often`: announced at most once a second, and read afresh for every caller. */
-  changes: 'never' | 'seldom' | 'often';
-  get(): Value;
-}
-
-export interface Interface {
-  name: string;
-  methods?: Readonly<Record<string, Method>>;
-  properties?: Readonly<Record<string, Property>>;
-  signals?: Readonly<Record<string, Arguments>>;
-}
+export type { Timers } from './announcer.ts';
+export type { Arguments, Interface, Method, Property } from './exported-object.ts';
 
 export interface Log {
   info(text: string): void;
@@ -54,13 +33,7 @@ export interface Log {
   error(text: string): void;
 }
 
-/** Milliseconds; the default is the process's own clock, with timers that do not keep it alive. */
-export interface Timers {
-  now(): number;
-  setTimeout(run: () => void, milliseconds: number): unknown;
-  clearTimeout(timer: unknown): void;
-}
-
+/** The process's own clock, with timers that do not keep it alive. */
 export const processTimers: Timers = {
   now: () => performance.now(),
   setTimeout: (run, milliseconds) => setTimeout(run, milliseconds).unref(),
@@ -68,30 +41,35 @@ export const processTimers: Timers = {
 };
 
 const STANDARD = 'org.freedesktop.DBus.Error.';
-const OFTEN = 1000;
 /** Octets; a call of ours has a few hundred, and reading millions would hold up the protocols' timers. */
 const MAX_CALL_BODY = 1024 * 1024;
+/** Octets; the arguments of a read are names. */
+const MAX_READ_BODY = 4096;
+/** Of one caller. A bus lets 128 calls wait for their replies unless it is told otherwise, and clients count on it. */
+const MAX_READS = 128;
+const MAX_CHANGES = 1024;
+/** Milliseconds of one turn of the event loop that answering reads may take. */
+const PORTION = 5;
+/** Octets of answers that may be under way to the bus when another is begun. */
+const MAX_UNDER_WAY = 4 * 1024 * 1024;
 
-interface PropertyState {
-  property: Property;
-  /** As an entry of a{sv}; null when it must be read again. */
-  encoded: Encoded | null;
-  /** What was last announced. */
-  announced: Encoded | null;
-}
+/** Who is to be answered, and what they asked. */
+type Caller = Pick<Envelope, 'flags' | 'serial' | 'sender' | 'path' | 'interface' | 'member'>;
 
-interface Exported {
+/** A call that changes nothing, with what its answer needs; the octets it came in are let go. */
+interface Read extends Caller {
   path: string;
-  interfaces: Map<string, { table: Interface; properties: Map<string, PropertyState> }>;
-  /** As an entry of a{oa{sa{sv}}}; null when something of it must be read again. */
-  entry: Encoded | null;
-  /** When the properties that change often may be announced again. */
-  oftenDue: number;
+  interface: string;
+  member: string;
+  connection: Connection;
+  /** Of the answer. */
+  signature: string;
+  args: readonly Value[];
 }
 
 interface Node {
   children: Map<string, Node>;
-  exported: Exported | null;
+  exported: ExportedObject | null;
 }
 
 export interface ObjectServerOptions {
@@ -107,41 +85,42 @@ export class ObjectServer {
   private readonly root: string;
   private readonly log: Log;
   private readonly authorize: ObjectServerOptions['authorize'];
-  private readonly timers: Timers;
   private readonly tree: Node = { children: new Map(), exported: null };
-  private readonly objects = new Map<string, Exported>();
+  private readonly objects = new Map<string, ExportedObject>();
   private readonly standard: Map<string, Interface>;
+  private readonly announcer: Announcer;
   private connection: Connection | null = null;
-  private readonly dirty = new Set<Exported>();
-  private readonly oftenDirty = new Set<Exported>();
-  private lastTurn: Promise<void> = Promise.resolve();
-  private flushing: NodeJS.Immediate | null = null;
-  private oftenTimer: unknown = null;
+  private readonly reads = new CallQueue<Read>(MAX_READS);
+  private reading = false;
+  /** The answer to GetManagedObjects, for those who are answered in this turn. */
+  private everything: EncodedBody | null = null;
+  /** How many calls of each sender are under way that may change something. */
+  private readonly changes = new Map<string, number>();
 
   constructor(options: ObjectServerOptions) {
     this.root = options.root;
     this.log = options.log;
     this.authorize = options.authorize;
-    this.timers = options.timers ?? processTimers;
     this.standard = new Map(this.standardInterfaces().map((table) => [table.name, table]));
+    this.announcer = new Announcer({
+      root: this.root,
+      objects: this.objects,
+      timers: options.timers ?? processTimers,
+      complain: (text) => this.log.error(text),
+    });
   }
 
   /** From now on signals go to this connection, or nowhere. */
   attach(connection: Connection | null): void {
     this.connection = connection;
+    this.announcer.attach(connection);
+    if (connection === null) this.reads.clear();
   }
 
   /** Exports an object, or replaces the one at this path. */
   add(path: string, interfaces: readonly Interface[]): void {
     if (this.objects.has(path)) this.remove(path);
-    const exported: Exported = { path, interfaces: new Map(), entry: null, oftenDue: 0 };
-    for (const table of interfaces) {
-      const properties = new Map<string, PropertyState>();
-      for (const [name, property] of Object.entries(table.properties ?? {})) {
-        properties.set(name, { property, encoded: null, announced: null });
-      }
-      exported.interfaces.set(table.name, { table, properties });
-    }
+    const exported = new ExportedObject(path, interfaces, (text) => this.log.error(text));
     this.objects.set(path, exported);
     let node = this.tree;
     for (const label of labels(path)) {
@@ -153,26 +132,15 @@ export class ObjectServer {
       node = child;
     }
     node.exported = exported;
-    const entries = this.readObject(exported);
-    for (const { properties } of exported.interfaces.values()) {
-      for (const state of properties.values()) state.announced = state.encoded;
-    }
-    if (path !== this.root) {
-      this.broadcast(this.root, OBJECT_MANAGER, 'InterfacesAdded', 'oa{sa{sv}}', [path, entries]);
-    }
+    this.announcer.added(exported);
   }
 
   remove(path: string): void {
     const exported = this.objects.get(path);
     if (exported === undefined) return;
     this.objects.delete(path);
-    this.dirty.delete(exported);
-    this.oftenDirty.delete(exported);
     this.prune(this.tree, labels(path));
-    this.broadcast(this.root, OBJECT_MANAGER, 'InterfacesRemoved', 'oas', [
-      path,
-      [...exported.interfaces.keys()],
-    ]);
+    this.announcer.removed(exported);
   }
 
   has(path: string): boolean {
@@ -183,74 +151,149 @@ export class ObjectServer {
   changed(path: string): void {
     const exported = this.objects.get(path);
     if (exported === undefined) return;
-    this.dirty.add(exported);
-    exported.entry = null;
-    for (const { properties } of exported.interfaces.values()) {
-      for (const state of properties.values()) {
-        if (state.property.changes !== 'never') state.encoded = null;
-      }
-    }
-    this.flushing ??= setImmediate(() => this.flush());
+    exported.invalidate();
+    this.announcer.changed(path);
   }
 
-  /** To everybody, or to one unique name. The signal must be in the object's tables. */
+  /**
+   * To everybody, or to one unique name. The signal must be in the object's tables. `about`: the object that it is
+   * about; when much is to be told, the newest signal about it is, or none when nobody ever knew of the object. Without
+   * `about` it goes out at once.
+   */
   emit(
     path: string,
     interfaceName: string,
     member: string,
     args: readonly Value[],
-    destination?: string,
+    { destination, about }: { destination?: string; about?: string } = {},
   ): void {
-    const signal = this.objects.get(path)?.interfaces.get(interfaceName)?.table.signals?.[member];
-    if (signal === undefined) throw new Error(`${path} has no signal ${interfaceName}.${member}`);
-    this.broadcast(path, interfaceName, member, Object.values(signal).join(''), args, destination);
+    const declared = this.objects.get(path)?.table(interfaceName)?.signals?.[member];
+    if (declared === undefined) throw new Error(`${path} has no signal ${interfaceName}.${member}`);
+    const signal = {
+      path,
+      interface: interfaceName,
+      member,
+      signature: Object.values(declared).join(''),
+      body: args,
+      ...(destination === undefined ? {} : { destination }),
+    };
+    if (about === undefined) this.announcer.send(signal);
+    else this.announcer.emit(signal, about);
   }
 
   close(): void {
-    this.attach(null);
-    if (this.flushing !== null) clearImmediate(this.flushing);
-    this.flushing = null;
-    this.timers.clearTimeout(this.oftenTimer);
-    this.oftenTimer = null;
+    this.connection = null;
+    this.announcer.close();
+    this.reads.clear();
   }
 
   /** Answers a method call that came in on `connection`. Never throws. */
   handle(envelope: Envelope, connection: Connection): void {
-    this.answer(envelope, connection)
-      .then(({ signature, body }) => {
-        if (envelope.flags & NO_REPLY_EXPECTED || !connection.isOpen) return;
-        // Who waited for the reply expects to have been told what it changed.
-        this.flush();
-        connection.send({ type: METHOD_RETURN, ...replyTo(envelope), signature, body });
-      })
-      .catch((error: unknown) => {
-        const { errorName, message } = this.asCallError(error, envelope);
-        if (envelope.flags & NO_REPLY_EXPECTED || !connection.isOpen) return;
-        const body = [message.replaceAll('\0', ' ')];
-        connection.send({ type: ERROR, ...replyTo(envelope), errorName, signature: 's', body });
-      })
-      .catch((error: unknown) => {
-        this.log.warn(`a reply to ${envelope.sender} could not be sent: ${oneLine(error)}`);
-      });
+    const { path = '', member = '', interface: name, sender = '' } = envelope;
+    const mayChange = this.objects.get(path)?.tableWithMethod(member, name) !== undefined;
+    // The bus lets such calls come without limit; one that only reads is nothing when nobody hears the answer.
+    if (!mayChange && envelope.flags & NO_REPLY_EXPECTED) return;
+    if (mayChange) {
+      void this.change(envelope, connection);
+      return;
+    }
+    try {
+      const { table, method } = this.resolve(envelope);
+      const args = readArguments(envelope, method, MAX_READ_BODY);
+      const { flags, serial } = envelope;
+      const signature = Object.values(method.out).join('');
+      const read = {
+        flags,
+        serial,
+        sender,
+        path,
+        interface: table.name,
+        member,
+        connection,
+        signature,
+        args,
+      };
+      if (this.reads.push(sender, read)) void this.serveReads();
+      else this.refuse(envelope, connection, `${MAX_READS} reads of yours wait already`);
+    } catch (error) {
+      this.fail(envelope, connection, error);
+    }
   }
 
-  private asCallError(error: unknown, envelope: Envelope): CallError {
+  private async change(envelope: Envelope, connection: Connection): Promise<void> {
+    const { member = '', sender = '' } = envelope;
+    const underWay = this.changes.get(sender) ?? 0;
+    if (underWay >= MAX_CHANGES) {
+      this.refuse(envelope, connection, `${MAX_CHANGES} calls of yours wait already`);
+      return;
+    }
+    this.changes.set(sender, underWay + 1);
+    try {
+      const { method } = this.resolve(envelope);
+      checkArguments(envelope, method, MAX_CALL_BODY);
+      if (method.privileged) await this.authorize?.(sender, member, connection);
+      const body = await method.call(readArguments(envelope, method, MAX_CALL_BODY), sender);
+      const signature = Object.values(method.out).join('');
+      // Who waited for the reply expects to have been told what it changed.
+      this.announcer.after(() => this.reply(envelope, connection, signature, body));
+    } catch (error) {
+      this.fail(envelope, connection, error);
+    } finally {
+      const left = this.changes.get(sender)! - 1;
+      if (left > 0) this.changes.set(sender, left);
+      else this.changes.delete(sender);
+    }
+  }
+
+  private reply(
+    to: Caller,
+    connection: Connection,
+    signature: string,
+    body: readonly Value[] | EncodedBody,
+  ): void {
+    if (to.flags & NO_REPLY_EXPECTED || !connection.isOpen) return;
+    try {
+      connection.send({ type: METHOD_RETURN, ...replyTo(to), signature, body });
+    } catch (error) {
+      this.fail(to, connection, error);
+    }
+  }
+
+  private fail(to: Caller, connection: Connection, error: unknown): void {
+    const { errorName, message } = this.asCallError(error, to);
+    this.sendError(to, connection, errorName, message.replaceAll('\0', ' '));
+  }
+
+  private refuse(to: Caller, connection: Connection, why: string): void {
+    this.sendError(to, connection, `${STANDARD}LimitsExceeded`, why);
+  }
+
+  private sendError(to: Caller, connection: Connection, errorName: string, message: string): void {
+    if (to.flags & NO_REPLY_EXPECTED || !connection.isOpen) return;
+    try {
+      connection.send({ type: ERROR, ...replyTo(to), errorName, signature: 's', body: [message] });
+    } catch (error) {
+      this.log.warn(`a reply to ${to.sender} could not be sent: ${oneLine(error)}`);
+    }
+  }
+
+  private asCallError(error: unknown, call: Caller): CallError {
     if (error instanceof CallError) return error;
     // The bus went away while it was asked about the caller; that is reported where it is noticed.
     if (error instanceof BusError) return new CallError(`${STANDARD}Disconnected`, error.message);
-    const what = `${envelope.interface ?? ''}.${envelope.member} on ${envelope.path}`;
-    this.log.error(`D-Bus call ${what} by ${envelope.sender} failed: ${inFull(error)}`);
+    const what = `${call.interface ?? ''}.${call.member} on ${call.path}`;
+    this.log.error(`D-Bus call ${what} by ${call.sender} failed: ${inFull(error)}`);
     if (error instanceof WireError && error.message.includes('longer than')) {
       return new CallError(`${STANDARD}LimitsExceeded`, `${what}: the answer is too long for one message`);
     }
     return new CallError(`${STANDARD}Failed`, `${what}: evbd could not do this; its log says more`);
   }
 
-  private async answer(
-    envelope: Envelope,
-    connection: Connection,
-  ): Promise<{ signature: string; body: readonly Value[] }> {
-    const { path = '', member = '', interface: name, sender = '' } = envelope;
+  /** Throws CallError when there is no such method. */
+  private resolve({ path = '', member = '', interface: name }: Envelope): {
+    table: Interface;
+    method: Method;
+  } {
     const node = this.find(path);
     const exported = node?.exported ?? null;
     // Peer concerns the process, so it is at every path.
@@ -269,29 +312,10 @@ export class ObjectServer {
     if (table === undefined || method === undefined) {
       throw unknown('Method', `${path} has no method ${name === undefined ? '' : `${name}.`}${member}`);
     }
-
-    const wanted = Object.values(method.in).join('');
-    if (envelope.signature !== wanted) {
-      throw invalid(`${member} takes arguments of signature "${wanted}", not "${envelope.signature}"`);
-    }
-    if (envelope.bodyLength > MAX_CALL_BODY) {
-      const text = `${member}: arguments of ${envelope.bodyLength} octets are more than ${MAX_CALL_BODY}`;
-      throw new CallError(`${STANDARD}LimitsExceeded`, text);
-    }
-    if (method.privileged) await this.authorize?.(sender, member, connection);
-    let args: Value[];
-    try {
-      args = envelope.readBody();
-    } catch (error) {
-      throw invalid(`${member}: the arguments cannot be read: ${oneLine(error)}`);
-    }
-    const body = await (this.standard.has(table.name)
-      ? this.callStandard(table.name, member, args, path, node, exported)
-      : method.call(args, sender));
-    return { signature: Object.values(method.out).join(''), body };
+    return { table, method };
   }
 
-  private isStandardAt(name: string, path: string, exported: Exported | null): boolean {
+  private isStandardAt(name: string, path: string, exported: ExportedObject | null): boolean {
     if (name === OBJECT_MANAGER) return path === this.root;
     if (name === PROPERTIES) return exported !== null;
     return true;
@@ -335,35 +359,100 @@ export class ObjectServer {
     ];
   }
 
-  private async callStandard(
-    name: string,
-    member: string,
-    args: Value[],
-    path: string,
-    node: Node | null,
-    exported: Exported | null,
-  ): Promise<Value[]> {
+  /**
+   * One read of every caller that waits in each turn of the event loop, when the bus has taken what was sent before:
+   * answers that grow with the number of objects must not hold up the daemon however many are asked for.
+   */
+  private async serveReads(): Promise<void> {
+    if (this.reading) return;
+    this.reading = true;
+    while (this.reads.senders > 0) {
+      await this.connection?.drained();
+      await turn();
+      const start = performance.now();
+      // The same octets for all who ask for everything in this round.
+      this.everything = null;
+      for (let left = this.reads.senders; left > 0; left--) {
+        const read = this.reads.shift();
+        if (read === undefined) break;
+        await this.serveRead(read);
+        if (read.connection.backlog > MAX_UNDER_WAY || performance.now() - start > PORTION) break;
+      }
+      this.everything = null;
+      this.announcer.release();
+      const took = performance.now() - start;
+      // Who asks without end must not keep the others from being told.
+      if (took > 2 * PORTION && this.announcer.backlog > 0) await pause(took);
+    }
+    this.reading = false;
+  }
+
+  private async serveRead(read: Read): Promise<void> {
+    const { connection, signature } = read;
+    if (!connection.isOpen) return;
+    try {
+      if (read.member === 'GetManagedObjects') {
+        this.everything ??= await this.encodeEverything();
+        this.reply(read, connection, signature, this.everything);
+      } else {
+        this.reply(read, connection, signature, await this.read(read));
+      }
+    } catch (error) {
+      this.fail(read, connection, error);
+    }
+  }
+
+  /**
+   * The body of GetManagedObjects. After a storm it takes many turns to write; until it is sent nobody is told anything,
+   * so what is out of date in it is told after it.
+   */
+  private async encodeEverything(): Promise<EncodedBody> {
+    this.announcer.hold();
+    const entries: Encoded[] = [];
+    let start = performance.now();
+    for (const object of [...this.objects.values()]) {
+      if (object.path === this.root) continue;
+      if (performance.now() - start > PORTION) {
+        await turn();
+        start = performance.now();
+      }
+      if (this.objects.get(object.path) === object) entries.push(this.readEntry(object));
+    }
+    return encodeBody('a{oa{sa{sv}}}', [entries]);
+  }
+
+  private readEntry(object: ExportedObject): Encoded {
+    const wasEncoded = object.isEncoded;
+    const entry = object.readEntry();
+    if (!wasEncoded || !object.told || this.announcer.isWaiting(object.path)) object.markSeen();
+    return entry;
+  }
+
+  private async read({ interface: name, member, path, args }: Read): Promise<readonly Value[]> {
+    const node = this.find(path);
     switch (`${name}.${member}`) {
       case `${PEER}.Ping`:
         return [];
       case `${PEER}.GetMachineId`:
         return machineId();
       case `${INTROSPECTABLE}.Introspect`:
-        await this.turn();
-        return [this.introspect(path, node!)];
-      case `${OBJECT_MANAGER}.GetManagedObjects`: {
-        await this.turn();
-        const objects = [...this.objects.values()].filter((object) => object.path !== this.root);
-        return [objects.map((object) => this.readEntry(object))];
+        if (node === null) throw unknown('Object', `there is no object ${path}`);
+        return [this.introspect(path, node)];
+      default: {
+        // It may have gone while the call waited.
+        if (!node?.exported) throw unknown('Object', `there is no object ${path}`);
+        if (member === 'GetAll') return [this.getAll(node.exported, args[0] as string)];
+        return this.getOrSet(node.exported, member, args[0] as string, args[1] as string);
       }
-      case `${PROPERTIES}.GetAll`:
-        return [this.getAll(exported!, args[0] as string)];
-      default:
-        return this.getOrSet(exported!, member, args[0] as string, args[1] as string);
     }
   }
 
-  private getOrSet(exported: Exported, member: string, interfaceName: string, name: string): Value[] {
+  private getOrSet(
+    exported: ExportedObject,
+    member: string,
+    interfaceName: string,
+    name: string,
+  ): readonly Value[] {
     const interfaces = this.interfacesNamed(exported, interfaceName);
     const state = interfaces.map((each) => each.properties.get(name)).find((each) => each !== undefined);
     if (state === undefined) {
@@ -375,154 +464,26 @@ export class ObjectServer {
         `property ${name} of ${exported.path} can only be read`,
       );
     }
-    return [new Variant(state.property.type, state.property.get())];
+    const value = new Variant(state.property.type, state.property.get(exported.path));
+    if (exported.readProperty(state) !== null) exported.markSeen();
+    return [value];
   }
 
-  private getAll(exported: Exported, interfaceName: string): Encoded[] {
-    return this.interfacesNamed(exported, interfaceName).flatMap((each) =>
-      this.readProperties(each.properties),
+  private getAll(exported: ExportedObject, interfaceName: string): Encoded[] {
+    const entries = this.interfacesNamed(exported, interfaceName).flatMap((each) =>
+      exported.readProperties(each.properties),
     );
+    exported.markSeen();
+    return entries;
   }
 
   /** An empty name stands for every interface (D-Bus specification, Properties). */
-  private interfacesNamed(exported: Exported, name: string) {
+  private interfacesNamed(exported: ExportedObject, name: string): ExportedInterface[] {
     if (name === '') return [...exported.interfaces.values()];
     const found = exported.interfaces.get(name);
     if (found !== undefined) return [found];
     if (this.standard.has(name) && this.isStandardAt(name, exported.path, exported)) return [];
     throw unknown('Interface', `${exported.path} has no interface ${name}`);
-  }
-
-  /**
-   * Resolves in a turn of the event loop of its own, when the bus has taken what was sent before: answers that grow with
-   * the number of objects must not hold up the daemon however many are asked for.
-   */
-  private turn(): Promise<void> {
-    this.lastTurn = this.lastTurn.then(async () => {
-      await this.connection?.drained();
-      await new Promise((resolve) => setImmediate(resolve));
-    });
-    return this.lastTurn;
-  }
-
-  private readEntry(exported: Exported): Encoded {
-    if (exported.entry !== null) return exported.entry;
-    const entry = encodeEntry('{oa{sa{sv}}}', exported.path, this.readObject(exported));
-    const states = [...exported.interfaces.values()].flatMap(({ properties }) => [...properties.values()]);
-    const lasts = states.every(({ property, encoded }) => property.changes !== 'often' && encoded !== null);
-    if (lasts) exported.entry = entry;
-    return entry;
-  }
-
-  /** As a{sa{sv}}. */
-  private readObject(exported: Exported): Value[] {
-    return [...exported.interfaces].map(([name, { properties }]) => [name, this.readProperties(properties)]);
-  }
-
-  private readProperties(properties: Map<string, PropertyState>): Encoded[] {
-    const entries: Encoded[] = [];
-    for (const [name, state] of properties) {
-      const entry = this.readProperty(name, state);
-      if (entry !== null) entries.push(entry);
-    }
-    return entries;
-  }
-
-  private readProperty(name: string, state: PropertyState): Encoded | null {
-    if (state.encoded === null || state.property.changes === 'often') {
-      try {
-        state.encoded = encodeProperty(name, state.property.type, state.property.get());
-      } catch (error) {
-        // One bad value must not hide the others.
-        this.log.error(`D-Bus property ${name} could not be read: ${inFull(error)}`);
-        return null;
-      }
-    }
-    return state.encoded;
-  }
-
-  private flush(): void {
-    if (this.flushing !== null) clearImmediate(this.flushing);
-    this.flushing = null;
-    if (this.dirty.size === 0) return;
-    const now = this.timers.now();
-    for (const exported of this.dirty) this.announce(exported, now);
-    this.dirty.clear();
-    this.armOften(now);
-  }
-
-  private announce(exported: Exported, now: number): void {
-    const oftenMay = now >= exported.oftenDue;
-    for (const [interfaceName, { properties }] of exported.interfaces) {
-      const changed: Encoded[] = [];
-      for (const [name, state] of properties) {
-        const { changes } = state.property;
-        if (changes === 'never') continue;
-        const entry = this.readProperty(name, state);
-        if (entry === null || same(entry, state.announced)) continue;
-        if (changes === 'often') {
-          if (!oftenMay) {
-            this.oftenDirty.add(exported);
-            continue;
-          }
-          exported.oftenDue = now + OFTEN;
-        }
-        state.announced = entry;
-        changed.push(entry);
-      }
-      if (changed.length > 0) {
-        this.broadcast(exported.path, PROPERTIES, 'PropertiesChanged', 'sa{sv}as', [
-          interfaceName,
-          changed,
-          [],
-        ]);
-      }
-    }
-  }
-
-  private armOften(now: number): void {
-    if (this.oftenTimer !== null || this.oftenDirty.size === 0) return;
-    const due = Math.min(...[...this.oftenDirty].map((exported) => exported.oftenDue));
-    this.oftenTimer = this.timers.setTimeout(
-      () => {
-        this.oftenTimer = null;
-        const then = this.timers.now();
-        for (const exported of [...this.oftenDirty]) {
-          if (then < exported.oftenDue) continue;
-          this.oftenDirty.delete(exported);
-          this.announce(exported, then);
-        }
-        this.armOften(then);
-      },
-      Math.max(0, due - now),
-    );
-  }
-
-  private broadcast(
-    path: string,
-    interfaceName: string,
-    member: string,
-    signature: string,
-    body: readonly Value[],
-    destination?: string,
-  ): void {
-    if (this.connection === null || !this.connection.isOpen) return;
-    try {
-      this.connection.send({
-        type: SIGNAL,
-        flags: 0,
-        path,
-        interface: interfaceName,
-        member,
-        signature,
-        body,
-        ...(destination === undefined ? {} : { destination }),
-      });
-    } catch (error) {
-      this.log.error(
-        `D-Bus signal ${interfaceName}.${member} of ${path} could not be sent: ${oneLine(error)}`,
-      );
-    }
   }
 
   private find(path: string): Node | null {
@@ -561,8 +522,6 @@ export class ObjectServer {
 
 const PEER = 'org.freedesktop.DBus.Peer';
 const INTROSPECTABLE = 'org.freedesktop.DBus.Introspectable';
-const PROPERTIES = 'org.freedesktop.DBus.Properties';
-const OBJECT_MANAGER = 'org.freedesktop.DBus.ObjectManager';
 
 const DOCTYPE = `<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">`;
@@ -615,16 +574,44 @@ function labels(path: string): string[] {
   return path.split('/').filter((label) => label !== '');
 }
 
-function same(a: Encoded, b: Encoded | null): boolean {
-  return b !== null && Buffer.compare(a.octets, b.octets) === 0;
-}
-
-function replyTo(envelope: Envelope) {
+function replyTo({ serial, sender }: Caller) {
   return {
     flags: NO_REPLY_EXPECTED,
-    replySerial: envelope.serial,
-    ...(envelope.sender === undefined ? {} : { destination: envelope.sender }),
+    replySerial: serial,
+    ...(sender === undefined ? {} : { destination: sender }),
   };
+}
+
+/** Throws CallError when the arguments are of another kind than the method's, or too long. */
+function checkArguments(envelope: Envelope, method: Method, limit: number): void {
+  const { member, signature, bodyLength } = envelope;
+  const wanted = Object.values(method.in).join('');
+  if (signature !== wanted) {
+    throw invalid(`${member} takes arguments of signature "${wanted}", not "${signature}"`);
+  }
+  if (bodyLength > limit) {
+    const text = `${member}: arguments of ${bodyLength} octets are more than ${limit}`;
+    throw new CallError(`${STANDARD}LimitsExceeded`, text);
+  }
+}
+
+/** Throws CallError as `checkArguments`, and when they are malformed. */
+function readArguments(envelope: Envelope, method: Method, limit: number): Value[] {
+  checkArguments(envelope, method, limit);
+  try {
+    return envelope.readBody();
+  } catch (error) {
+    throw invalid(`${envelope.member}: the arguments cannot be read: ${oneLine(error)}`);
+  }
+}
+
+/** The end of this turn of the event loop. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 function unknown(what: 'Object' | 'Interface' | 'Method' | 'Property', message: string): CallError {
@@ -637,9 +624,4 @@ function invalid(message: string): CallError {
 
 function oneLine(error: unknown): string {
   return (error instanceof Error ? error.message : inFull(error)).split('\n')[0]!;
-}
-
-/** For a log. What was thrown may be anything, also what cannot be made a string. */
-export function inFull(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : inspect(error);
 }

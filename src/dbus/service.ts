@@ -4,10 +4,10 @@ import type { Daemon, DaemonEvents, LinkStatus, VsiStatus } from '../model.ts';
 import { EvbError } from '../model.ts';
 import { Access } from './access.ts';
 import { type Bus, BusError, CallError, Connection, isSystemBus } from './connection.ts';
+import { inFull } from './in-full.ts';
 import { BUS_NAME, ERROR_PREFIX, LINK, linkPath, MANAGER, ROOT, VSI, vsiPath } from './names.ts';
 import {
   type Interface,
-  inFull,
   type Log,
   ObjectServer,
   type Property,
@@ -69,6 +69,7 @@ class BusService implements Service {
   private dropped = 0;
   /** `daemon.links()` of this turn of the event loop, for properties that are read afresh. */
   private fresh: Map<string, LinkStatus> | null = null;
+  private readonly vsiInterface = this.makeVsiInterface();
   private readonly listeners: DaemonEvents;
 
   constructor(options: ServiceOptions) {
@@ -246,7 +247,7 @@ class BusService implements Service {
     const path = vsiPath(vsi.link, vsi.id);
     const before = this.vsis.get(path);
     this.vsis.set(path, vsi);
-    if (before === undefined) this.server.add(path, [this.vsiInterface(path)]);
+    if (before === undefined) this.server.add(path, [this.vsiInterface]);
     else this.server.changed(path);
     if (before?.state !== vsi.state || before.reason !== vsi.reason) this.emitVsiChanged(vsi);
   }
@@ -261,7 +262,8 @@ class BusService implements Service {
   }
 
   private emitVsiChanged(vsi: VsiStatus): void {
-    this.server.emit(ROOT, MANAGER, 'VsiChanged', [vsi.id, vsi.state, vsi.reason]);
+    const about = vsiPath(vsi.link, vsi.id);
+    this.server.emit(ROOT, MANAGER, 'VsiChanged', [vsi.id, vsi.state, vsi.reason], { about });
   }
 
   private readLink(name: string): LinkStatus {
@@ -296,29 +298,29 @@ class BusService implements Service {
     };
   }
 
-  private vsiInterface(path: string): Interface {
-    const seldom = (type: string, get: (vsi: VsiStatus) => Value): Property => ({
-      type,
-      changes: 'seldom',
-      get: () => get(this.vsis.get(path)!),
-    });
-    const { id, link } = this.vsis.get(path)!;
+  /** One table for all VSIs: they come and go by the thousand. */
+  private makeVsiInterface(): Interface {
+    const property = (
+      type: string,
+      get: (vsi: VsiStatus) => Value,
+      changes: Property['changes'] = 'seldom',
+    ): Property => ({ type, changes, get: (path) => get(this.vsis.get(path)!) });
     return {
       name: VSI,
       properties: {
-        Id: { type: 's', changes: 'never', get: () => id },
-        Link: { type: 'o', changes: 'never', get: () => linkPath(link) },
-        State: seldom('s', (vsi) => vsi.state),
-        Manager: seldom('s', (vsi) => vsi.manager),
-        Type: seldom('u', (vsi) => vsi.type),
-        TypeVersion: seldom('y', (vsi) => vsi.typeVersion),
-        Profile: seldom('s', (vsi) => vsi.profile),
-        Filters: seldom('aa{sv}', (vsi) => vsi.filters.map(fromFilter)),
-        Hint: seldom('s', (vsi) => vsi.hint),
-        Owner: seldom('s', (vsi) => vsi.owner),
-        Reason: seldom('s', (vsi) => vsi.reason),
-        Since: seldom('t', (vsi) => vsi.since),
-        History: seldom('aa{sv}', (vsi) =>
+        Id: property('s', (vsi) => vsi.id, 'never'),
+        Link: property('o', (vsi) => linkPath(vsi.link), 'never'),
+        State: property('s', (vsi) => vsi.state),
+        Manager: property('s', (vsi) => vsi.manager),
+        Type: property('u', (vsi) => vsi.type),
+        TypeVersion: property('y', (vsi) => vsi.typeVersion),
+        Profile: property('s', (vsi) => vsi.profile),
+        Filters: property('aa{sv}', (vsi) => vsi.filters.map(fromFilter)),
+        Hint: property('s', (vsi) => vsi.hint),
+        Owner: property('s', (vsi) => vsi.owner),
+        Reason: property('s', (vsi) => vsi.reason),
+        Since: property('t', (vsi) => vsi.since),
+        History: property('aa{sv}', (vsi) =>
           vsi.history.map(({ time, state, reason }) => ({
             time: new Variant('t', time),
             state: new Variant('s', state),
@@ -468,7 +470,7 @@ class BusService implements Service {
       }
       if (this.dropped > 0) this.log.info(`D-Bus: ${this.dropped} frames for watchers were left out`);
       this.dropped = 0;
-      this.server.emit(ROOT, MANAGER, 'Frame', [link, time, sent, octets], sender);
+      this.server.emit(ROOT, MANAGER, 'Frame', [link, time, sent, octets], { destination: sender });
     }
   }
 }

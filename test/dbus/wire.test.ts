@@ -175,6 +175,24 @@ describe('wire', () => {
     expect(message.readBody()).toEqual([1]);
   });
 
+  test('a header field that we do not know changes nothing about the others', () => {
+    const plain = encodeMessage(call('u', [1]));
+    const fields = plain.readUInt32LE(12);
+    // UNIX_FDS, code 9, after the others.
+    const unknown = Buffer.from([9, 1, 'u'.charCodeAt(0), 0, 0, 0, 0, 0]);
+    const start = Math.ceil((16 + fields) / 8) * 8;
+    const octets = Buffer.concat([plain.subarray(0, start), unknown, plain.subarray(start)]);
+    octets.writeUInt32LE(start - 16 + unknown.length, 12);
+    const { readBody: readPlain, ...expected } = decodeMessage(plain);
+    const { readBody, ...found } = decodeMessage(octets);
+    expect(found).toEqual(expected);
+    expect(readBody()).toEqual(readPlain());
+    // Of another type than it must be.
+    const wrong = Buffer.from(plain);
+    wrong[16 + 2] = 's'.charCodeAt(0);
+    expect(() => decodeMessage(wrong)).toThrow(WireError);
+  });
+
   test('any octets are a message or a WireError', () => {
     const samples = SAMPLES.map(([signature, body]) => encodeMessage(call(signature, body)));
     const damaged = fc

@@ -14,11 +14,17 @@ export interface TestBus {
   stop(): Promise<void>;
   /** The bus again, at the same address. */
   start(): Promise<void>;
+  /** The bus hangs: it is there, and takes and gives nothing. */
+  freeze(): void;
+  thaw(): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** `policy`: elements of dbus-daemon's configuration, in place of one that lets everybody do everything. */
-export async function startBus(policy?: string): Promise<TestBus> {
+/**
+ * `policy`: elements of dbus-daemon's configuration, in place of one that lets everybody do everything. `maxReplies`:
+ * how many calls of one connection may wait for their replies.
+ */
+export async function startBus(policy?: string, maxReplies = 128): Promise<TestBus> {
   const directory = await mkdtemp(join(tmpdir(), 'evbd-dbus-'));
   // Other users of the machine are callers too.
   await chmod(directory, 0o755);
@@ -35,13 +41,16 @@ export async function startBus(policy?: string): Promise<TestBus> {
     `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><type>custom</type><listen>${address}</listen><auth>EXTERNAL</auth>${policy ?? open}
-<limit name="max_replies_per_connection">128</limit></busconfig>`,
+<limit name="max_replies_per_connection">${maxReplies}</limit></busconfig>`,
   );
   let stop = async () => {};
+  let signal = (_name: NodeJS.Signals) => {};
   const bus: TestBus = {
     address,
     directory,
     stop: () => stop(),
+    freeze: () => signal('SIGSTOP'),
+    thaw: () => signal('SIGCONT'),
     async start() {
       // A test run that is killed takes its bus along.
       const command = ['dbus-daemon', '--nofork', '--print-address', `--config-file=${configuration}`];
@@ -53,6 +62,7 @@ export async function startBus(policy?: string): Promise<TestBus> {
         complaint += data;
       });
       const gone = once(child, 'exit');
+      signal = (name) => child.kill(name);
       stop = async () => {
         child.kill('SIGKILL');
         await gone;
