@@ -15,6 +15,7 @@ import {
   type VsiStatus,
 } from '../model.ts';
 import type { Store } from '../store/store.ts';
+import { epochMicros, now } from './clock.ts';
 import type { Log, Surroundings } from './link-driver.ts';
 import { SwitchPort } from './switch-port.ts';
 import { Uplink } from './uplink.ts';
@@ -309,7 +310,7 @@ export class EvbDaemon implements Daemon {
       },
       frame: (sent, octets) => {
         if (this.#events.listenerCount('frame') > 0)
-          this.#events.emit('frame', name, Date.now() / 1000, sent, octets);
+          this.#events.emit('frame', name, epochMicros(now()) / 1e6, sent, octets);
       },
     };
   }
