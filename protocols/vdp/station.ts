@@ -75,6 +75,11 @@ export class VsiStation {
     this.#enter('WAIT_SYSTEM_CMD', now);
   }
 
+  /** What was asked and is not answered yet; undefined when nothing is. */
+  get awaiting(): VsiCommand | undefined {
+    return this.state === 'INIT' || this.state === 'WAIT_SYSTEM_CMD' ? undefined : this.#asked();
+  }
+
   /** INIT without a word to anybody: there is no bridge to be told. */
   reset(): void {
     this.#queued = undefined;

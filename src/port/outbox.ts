@@ -13,12 +13,6 @@ interface Waiting {
  */
 export class Outbox {
   readonly #waiting = new Map<string, Waiting>();
-  readonly #perEcpdu: number;
-
-  /** `perEcpdu`: VSI TLVs in one ECPDU at most; 1 toward a peer that loses all but the first. */
-  constructor(perEcpdu = Number.POSITIVE_INFINITY) {
-    this.#perEcpdu = perEcpdu;
-  }
 
   get size(): number {
     return this.#waiting.size;
@@ -36,19 +30,21 @@ export class Outbox {
     this.#waiting.clear();
   }
 
-  /** The next ULPDU; undefined when nothing waits. */
-  take(): Uint8Array | undefined {
+  /** The next ULPDU with `most` VSI TLVs at most, and the VSIs that it is about; undefined when nothing waits. */
+  take(most = Number.POSITIVE_INFINITY): { ulpdu: Uint8Array; keys: string[] } | undefined {
     const [first] = this.#waiting.values();
     if (first === undefined) return undefined;
     const tlvs: Uint8Array[] = [];
+    const keys: string[] = [];
     let room = ECP_ULPDU_MAX - VDP_OVERHEAD;
     for (const [key, { manager, tlv }] of this.#waiting) {
-      if (tlvs.length >= this.#perEcpdu) break;
+      if (tlvs.length >= most) break;
       if (tlv.length > room || !sameOctets(manager, first.manager)) continue;
       tlvs.push(tlv);
+      keys.push(key);
       room -= tlv.length;
       this.#waiting.delete(key);
     }
-    return encodeVdp(first.manager, tlvs);
+    return { ulpdu: encodeVdp(first.manager, tlvs), keys };
   }
 }

@@ -36,8 +36,6 @@ export interface PortOptions {
   ecp: EcpTiming;
   /** 1..65535, drawn anew for every port that comes up (interop-notes.md 10, row 2). */
   firstSequence: number;
-  /** VSI TLVs in one ECPDU at most. */
-  vsisPerEcpdu: number;
   /** VSI TLVs that may wait for the transmitter; while they do, requests are not acknowledged and the peer slows down. */
   outboxMax: number;
   /** peer: ECP frames count only from the address that the EVB peer's LLDPDUs come from. */
@@ -54,6 +52,9 @@ export type PortEffect =
   /** A late ECP matter worth a log line. */
   | { kind: 'undelivered'; attempts: number };
 
+/** Milliseconds that a patient port waits for one answer. */
+const PATIENCE = 50;
+
 /**
  * What both roles do on an interface, without sockets and clocks: the LLDP agent of the nearest customer bridge, ECP in both
  * directions, and which neighbour is the EVB peer. `now` in milliseconds of one monotonic clock.
@@ -62,6 +63,11 @@ export class Port {
   readonly mac: MacAddress;
   readonly lldp: LldpAgent;
   readonly outbox: Outbox;
+  /** VSIs whose request the peer has acknowledged and not answered yet, and since when. */
+  readonly unanswered = new Map<string, number>();
+  /** One VSI at a time, and none before the last is answered: for a peer that loses what comes meanwhile (interop-notes.md 10, row 5). */
+  patient = false;
+  #outstanding: string[] = [];
   readonly counters = { ecpMalformed: 0, ecpForeign: 0, vdpMalformed: 0, otherFrames: 0 };
   readonly #system: SystemDescription;
   readonly #outboxMax: number;
@@ -80,7 +86,7 @@ export class Port {
     this.#ecpSource = options.ecpSource;
     this.lldp = new LldpAgent(this.#local(), options.lldp);
     this.#transmitter = new EcpTransmitter(options.ecp, options.firstSequence);
-    this.outbox = new Outbox(options.vsisPerEcpdu);
+    this.outbox = new Outbox();
   }
 
   get peer(): LldpNeighbour | undefined {
@@ -106,6 +112,12 @@ export class Port {
   /** Nothing waits and nothing is unacknowledged. */
   get drained(): boolean {
     return this.outbox.size === 0 && this.#transmitter.idle;
+  }
+
+  /** The peer has answered the request of a VSI, perhaps before it acknowledged it. */
+  answered(key: string): void {
+    this.unanswered.delete(key);
+    this.#outstanding = this.#outstanding.filter((other) => other !== key);
   }
 
   /** The peer restarted: its next ECP request is new, whatever its number. */
@@ -159,7 +171,7 @@ export class Port {
     if (!this.#enabled) return [];
     return [
       ...this.#fromLldp(this.lldp.advance(now)),
-      ...this.#fromEcp(this.#transmitter.advance(now)),
+      ...this.#fromEcp(this.#transmitter.advance(now), now),
       ...this.flush(now),
     ];
   }
@@ -167,17 +179,27 @@ export class Port {
   /** Gives the transmitter what waits in the outbox, when it is free. */
   flush(now: number): PortEffect[] {
     const effects: PortEffect[] = [];
-    while (this.#enabled && this.#transmitter.idle) {
-      const ulpdu = this.outbox.take();
-      if (ulpdu === undefined) break;
-      effects.push(...this.#fromEcp(this.#transmitter.request(ulpdu, now)));
+    while (this.#enabled && this.#transmitter.idle && now >= this.#heldUntil()) {
+      const next = this.outbox.take(this.patient ? 1 : undefined);
+      if (next === undefined) break;
+      this.#outstanding = next.keys;
+      effects.push(...this.#fromEcp(this.#transmitter.request(next.ulpdu, now), now));
     }
     return effects;
   }
 
   nextDeadline(): number {
     if (!this.#enabled) return Number.POSITIVE_INFINITY;
-    return Math.min(this.lldp.nextDeadline(), this.#transmitter.nextDeadline());
+    const held =
+      this.outbox.size > 0 && this.#transmitter.idle ? this.#heldUntil() : Number.POSITIVE_INFINITY;
+    return Math.min(this.lldp.nextDeadline(), this.#transmitter.nextDeadline(), held);
+  }
+
+  /** A patient port waits for the answer to its last request, but not for ever: one may be lost all the same. */
+  #heldUntil(): number {
+    if (!this.patient) return Number.NEGATIVE_INFINITY;
+    const newest = [...this.unanswered.values()].at(-1);
+    return newest === undefined ? Number.NEGATIVE_INFINITY : newest + PATIENCE;
   }
 
   #ecp(frame: EthernetFrame, now: number): PortEffect[] {
@@ -189,7 +211,7 @@ export class Port {
     try {
       const ecpdu = decodeEcpdu(frame.payload);
       if (ecpdu.operation === 'ack') {
-        return [...this.#fromEcp(this.#transmitter.ack(ecpdu, now)), ...this.flush(now)];
+        return [...this.#fromEcp(this.#transmitter.ack(ecpdu, now), now), ...this.flush(now)];
       }
       const effects: PortEffect[] = [];
       const accept = this.outbox.size < this.#outboxMax;
@@ -217,8 +239,14 @@ export class Port {
     }
   }
 
-  #fromEcp(effects: EcpTransmitEffect[]): PortEffect[] {
+  #fromEcp(effects: EcpTransmitEffect[], now: number): PortEffect[] {
     return effects.flatMap((effect): PortEffect[] => {
+      if (effect.kind === 'delivered') {
+        for (const key of this.#outstanding) {
+          this.unanswered.delete(key);
+          this.unanswered.set(key, now);
+        }
+      }
       if (effect.kind === 'send') return [this.#toCustomerBridge(ETHERTYPE_ECP, effect.ecpdu)];
       return effect.kind === 'undelivered' ? [{ kind: 'undelivered', attempts: effect.attempts }] : [];
     });
@@ -265,6 +293,7 @@ export class Port {
   #resetEcp(): void {
     this.#receiver.reset();
     this.#transmitter.reset();
+    this.unanswered.clear();
   }
 
   #local(): Omit<Lldpdu, 'ttl' | 'others'> {

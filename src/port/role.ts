@@ -56,6 +56,10 @@ export abstract class Role<Own> {
   protected abstract readonly evbEnabled: boolean;
   /** Effects of the EVB machine that only this role knows how to carry out. */
   protected abstract evbEffect(effect: EvbEffect, now: number): (Own | PassedOn)[];
+  /** The peer's EVB TLV was heard, or is gone. */
+  protected heard(_now: number): (Own | PassedOn)[] {
+    return [];
+  }
   protected abstract vdp(pdu: VdpPdu, now: number): (Own | PassedOn)[];
   /** The timers of the VSIs changed. */
   protected abstract retime(timers: VdpTimers): void;
@@ -168,7 +172,7 @@ export abstract class Role<Own> {
       const heard =
         tlv === undefined ? this.evb.lost(reason) : this.evb.receive(tlv, 'the peer has the same role');
       const done = this.fromEvb(heard, now);
-      return [...done, ...this.linkChanged(done.length > 0)];
+      return [...done, ...this.heard(now), ...this.linkChanged(done.length > 0)];
     });
   }
 

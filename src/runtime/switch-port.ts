@@ -33,7 +33,6 @@ export class SwitchPort extends LinkDriver<BridgeEffect> {
     this.machine = new Bridge(bridgePolicy(settings), {
       system: systemDescription(name, CAPABILITY_MAC_BRIDGE),
       lldp: lldpTiming(config.lldp),
-      vsisPerEcpdu: Number.POSITIVE_INFINITY,
       outboxMax: 2 * settings.limits['vsis-per-link'],
       ecpSource: config.interop['ecp-source'],
     });

@@ -45,7 +45,6 @@ export class Uplink extends LinkDriver<StationEffect> {
     this.machine = new Station(stationPolicy(settings), {
       system: systemDescription(name, CAPABILITY_STATION_ONLY),
       lldp: lldpTiming(config.lldp),
-      vsisPerEcpdu: config.peer === 'lldpad' ? 1 : Number.POSITIVE_INFINITY,
       outboxMax: 2 * settings.limits['vsis-per-link'],
       ecpSource: config.interop['ecp-source'],
     });
@@ -91,7 +90,7 @@ export class Uplink extends LinkDriver<StationEffect> {
       relayReason: this.absence ?? machine.relayReason,
       peer: peerStatus(machine.port),
       timers: linkTimers(machine.timers, machine.port),
-      counters: { ...this.counters, vsis: machine.vsis.size },
+      counters: { ...this.counters, ...machine.counters, vsis: machine.vsis.size },
     };
   }
 
@@ -160,6 +159,9 @@ export class Uplink extends LinkDriver<StationEffect> {
         break;
       case 'durable':
         this.report(this.#makeDurable(effect.vsi.key), `VSI ${effect.vsi.id} is not durable`);
+        break;
+      case 'notice':
+        this.log('info', effect.text);
         break;
       case 'settled':
         this.#settle(effect.ticket, effect.vsi, effect.error);
@@ -258,6 +260,7 @@ function stationPolicy({ config, limits }: UplinkSettings): StationPolicy {
     evb: config.evb,
     reflectiveRelay: config['reflective-relay'],
     groupIds: config['group-ids'],
+    peer: config.peer,
     proposal: { r: config.ecp['max-retries'], rte: config.ecp.rte, rwd: config.vdp.rwd, rka: config.vdp.rka },
     vsisPerLink: limits['vsis-per-link'],
   };

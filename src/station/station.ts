@@ -23,6 +23,8 @@ export interface StationPolicy {
   groupIds: boolean;
   proposal: EvbStationPolicy['proposal'];
   vsisPerLink: number;
+  /** How gently the peer is treated: lldpad loses a request that comes while it works on another; auto learns that. */
+  peer: 'auto' | 'standard' | 'lldpad';
 }
 
 /** Names the waiting call of a user; settled exactly once, unless the caller gave up before. */
@@ -35,13 +37,22 @@ type OwnEffect =
   | { kind: 'vsi'; vsi: StationVsi; removed: boolean }
   /** What is to be durable of a VSI has changed: wanted, confirmed, or no longer either. */
   | { kind: 'durable'; vsi: StationVsi }
-  | { kind: 'settled'; ticket: Ticket; vsi: StationVsi; error?: EvbError };
+  | { kind: 'settled'; ticket: Ticket; vsi: StationVsi; error?: EvbError }
+  /** For the log. */
+  | { kind: 'notice'; text: string };
 
 /** VSIs that ended in `failed` and are shown for a while; the oldest is forgotten first. */
 const FAILED_MAX = 64;
 /** Pause before a VSI that got no answer, or that the bridge threw out, is asked for again: doubled each time. */
 const RETRY_FIRST = 1_000;
 const RETRY_LAST = 60_000;
+/** Milliseconds until an acknowledged request without an answer is repeated: of a peer not known to lose any, and of one that does. */
+const REPEAT_AFTER = 500;
+const REPEAT_SOON = 100;
+/** Answers after which VSIs are put together into ECPDUs. */
+const PROBATION = 8;
+/** lldpad sends one answer per ack timer, acknowledged or not: at 14 six a second, fewer than its keepalives (interop-notes.md 10, row 9). */
+const LLDPAD_RTE = 8;
 /** Between two rounds of asking for every VSI, milliseconds. */
 const ASK_ALL_PAUSE = 1_000;
 
@@ -53,11 +64,20 @@ export class Station extends Role<OwnEffect> {
   #heardSince = Number.POSITIVE_INFINITY;
   #askedAllAt = Number.NEGATIVE_INFINITY;
   #askAllAt = Number.POSITIVE_INFINITY;
+  /** The peer was seen to lose requests. */
+  #loses = false;
+  #isLldpad = false;
+  /** Answers since the link came up. */
+  #answers = 0;
+  /** VSIs that were asked for again within the same respWaitDelay, and how often. */
+  readonly #repeated = new Map<string, number>();
+  readonly counters = { requestsRepeated: 0 };
 
   constructor(policy: StationPolicy, options: RoleOptions) {
     super(options);
     this.#policy = policy;
-    this.evb = new EvbStation(evbPolicy(policy));
+    this.#isLldpad = policy.peer === 'lldpad';
+    this.evb = new EvbStation(this.#evbPolicy());
   }
 
   get relay(): RelayState {
@@ -69,7 +89,10 @@ export class Station extends Role<OwnEffect> {
   }
 
   linkUp(link: LinkUp, now: number): StationEffect[] {
-    return [...this.bringUp(link, now), ...this.begin(now), ...this.flush(now), ...this.#showWaiting(now)];
+    const effects = this.bringUp(link, now);
+    this.#answers = 0;
+    this.port!.patient = this.#isPatient;
+    return [...effects, ...this.begin(now), ...this.flush(now), ...this.#showWaiting(now)];
   }
 
   linkDown(reason: string, now: number): StationEffect[] {
@@ -83,11 +106,13 @@ export class Station extends Role<OwnEffect> {
       const moved = now >= machine.nextDeadline() ? this.#fromMachine(vsi, machine.advance(now), now) : [];
       return now >= vsi.retryAt && this.vdpUp ? [...moved, ...this.#ask(vsi, now)] : moved;
     });
-    return [...all, ...effects, ...this.advancePort(now)];
+    return [...all, ...effects, ...this.#repeat(now), ...this.advancePort(now)];
   }
 
   nextDeadline(): number {
     let deadline = Math.min(this.portDeadline(), this.vdpUp ? this.#askAllAt : Number.POSITIVE_INFINITY);
+    for (const [key, since] of this.port?.unanswered ?? [])
+      deadline = Math.min(deadline, this.#repeatAt(key, since));
     for (const { machine, retryAt } of this.vsis.values()) {
       deadline = Math.min(deadline, machine.nextDeadline(), this.vdpUp ? retryAt : Number.POSITIVE_INFINITY);
     }
@@ -192,7 +217,7 @@ export class Station extends Role<OwnEffect> {
   setPolicy(policy: StationPolicy, now: number): StationEffect[] {
     const before = this.#policy;
     this.#policy = policy;
-    const effects: StationEffect[] = this.fromEvb(this.evb.setPolicy(evbPolicy(policy)), now);
+    const effects: StationEffect[] = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
     if (before.evb !== policy.evb) effects.push(...this.#switchEvb(now));
     return [...effects, ...this.linkChanged()];
   }
@@ -307,8 +332,84 @@ export class Station extends Role<OwnEffect> {
       const vsi = this.vsis.get(vsiKey(tlv));
       if (vsi !== undefined)
         effects.push(...this.#fromMachine(vsi, vsi.machine.receive(tlv, pdu.manager, now), now));
+      effects.push(...this.#answered(vsiKey(tlv)));
     }
     return [...effects, ...this.flush(now)];
+  }
+
+  /** lldpad flags a value as its peer's when it is its own as well (evb-tlv.md 1.7). */
+  get #looksLikeLldpad(): boolean {
+    const { remote, tlv } = this.evb;
+    return remote?.rwdRol === true && !tlv.rwdRol && remote.rwd === tlv.rwd;
+  }
+
+  /** A new peer is asked for one VSI after the other until it has shown that it answers; one that loses any, for good. */
+  get #isPatient(): boolean {
+    if (this.#policy.peer !== 'auto') return this.#policy.peer === 'lldpad';
+    return this.#isLldpad || this.#loses || this.#answers < PROBATION;
+  }
+
+  /** Whether the peer is lldpad shows in its second LLDPDU at the latest; that decides how it is treated. */
+  protected override heard(now: number): StationEffect[] {
+    const isLldpad =
+      this.#policy.peer === 'lldpad' || (this.#policy.peer === 'auto' && this.#looksLikeLldpad);
+    if (this.port !== undefined) this.port.patient = this.#isPatient;
+    if (isLldpad === this.#isLldpad) return [];
+    this.#isLldpad = isLldpad;
+    const told = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
+    if (!isLldpad) return told;
+    return [
+      ...told,
+      {
+        kind: 'notice',
+        text: `the bridge is lldpad: one request at a time, ack timer exponent ${LLDPAD_RTE}`,
+      },
+    ];
+  }
+
+  #evbPolicy(): EvbStationPolicy {
+    const { reflectiveRelay, groupIds, proposal } = this.#policy;
+    const rte = this.#isLldpad ? Math.min(proposal.rte, LLDPAD_RTE) : proposal.rte;
+    return { reflectiveRelay: reflectiveRelay === 'request', groupIds, proposal: { ...proposal, rte } };
+  }
+
+  #repeatAt(key: string, since: number): number {
+    if (this.#policy.peer === 'standard') return Number.POSITIVE_INFINITY;
+    return since + (this.#isPatient ? REPEAT_SOON : REPEAT_AFTER) * 2 ** (this.#repeated.get(key) ?? 0);
+  }
+
+  /** What was acknowledged and not answered is asked again, long before respWaitDelay (interop-notes.md 10, row 5). */
+  #repeat(now: number): StationEffect[] {
+    const { port } = this;
+    if (port === undefined) return [];
+    for (const [key, since] of port.unanswered) {
+      if (now < this.#repeatAt(key, since)) continue;
+      port.unanswered.delete(key);
+      const asked = this.vsis.get(key)?.machine.awaiting;
+      if (asked === undefined) continue;
+      this.#repeated.set(key, (this.#repeated.get(key) ?? 0) + 1);
+      this.counters.requestsRepeated++;
+      port.outbox.put(key, asked.manager, encodeVsi(tlvOf(asked, requestStatus(asked))));
+    }
+    return this.flush(now);
+  }
+
+  /** An answer to a repeated request tells that the first was lost. */
+  #answered(key: string): StationEffect[] {
+    const { port } = this;
+    if (port === undefined) return [];
+    port.answered(key);
+    this.#answers++;
+    port.patient = this.#isPatient;
+    if (!this.#repeated.delete(key) || this.#policy.peer !== 'auto' || this.#loses) return [];
+    this.#loses = true;
+    port.patient = true;
+    return [
+      {
+        kind: 'notice',
+        text: 'the bridge loses requests that come together: asked one after the other from now on',
+      },
+    ];
   }
 
   #fromMachine(vsi: StationVsi, effects: VsiStationEffect[], now: number): StationEffect[] {
@@ -417,14 +518,6 @@ export class Station extends Role<OwnEffect> {
   #show(vsi: StationVsi, reason: string, now: number): StationEffect[] {
     return vsi.show(reason, now) ? [{ kind: 'vsi', vsi, removed: false }] : [];
   }
-}
-
-function evbPolicy(policy: StationPolicy): EvbStationPolicy {
-  return {
-    reflectiveRelay: policy.reflectiveRelay === 'request',
-    groupIds: policy.groupIds,
-    proposal: policy.proposal,
-  };
 }
 
 function samePair(

@@ -1,5 +1,6 @@
 /** evbd against Debian's lldpad, in both roles, on a veth pair. */
 
+import { writeFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { needs } from '../support/needs.ts';
 import { eventually, Host, World } from '../support/world.ts';
@@ -71,6 +72,29 @@ describe.runIf(ready)('lldpad', () => {
 
     await station.must('deassociate', vsi.id);
     expect(await station.vsis()).toEqual([]);
+  });
+
+  it('as the bridge: is recognized, and associates 100 VSIs that are asked for at once', {
+    timeout: 60_000,
+  }, async () => {
+    await connect();
+    world.in('br', 'ip', 'link', 'set', 'swp1', 'up');
+    await startLldpad('br', 'swp1', ['evbmode=bridge', 'evbrrcap=yes', 'evbgpid=yes']);
+    const station = await Host.create(world, 'sta', 'uplinks: { eth1: {} }');
+    await station.start();
+    await station.must('wait', 'eth1', 'relay');
+    const numbers = { manager: '12', type: 5, 'type-version': 4 };
+    const lines = Array.from({ length: 100 }, (_, i) => {
+      const mac = `52:54:00:00:00:${(i + 1).toString(16).padStart(2, '0')}`;
+      return JSON.stringify({ mac, vlan: i + 2, ...numbers });
+    });
+    const file = `${world.folder}/vsis`;
+    writeFileSync(file, lines.join('\n'));
+    await station.must('associate', 'eth1', '--from', file);
+    const states = (await station.vsis()).map(({ state }) => state);
+    expect(states).toEqual(Array.from({ length: 100 }, () => 'associated'));
+    expect(station.log).toContain('the bridge is lldpad');
+    expect((await station.link('eth1')).timers.ackTimer).toBe(0.00256);
   });
 
   it('as the station: our port turns hairpin on and its request is granted', {

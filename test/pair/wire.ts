@@ -1,6 +1,7 @@
 /** A station and a bridge, the real machines, on a wire and a clock that are not. */
 
-import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
+import { decodeEcpdu, type Ecpdu, encodeEcpdu } from '../../protocols/ecp/index.ts';
+import { ETHERTYPE_ECP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
 import { LLDP_TIMING, type LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import { type VdpRequest, VSIID_LOCAL, type VsiCommand } from '../../protocols/vdp/index.ts';
@@ -31,7 +32,6 @@ function options(overrides: Partial<RoleOptions>): RoleOptions {
   return {
     system: { systemName: 'test', portDescription: 'port', capabilities: { supported: 4, enabled: 4 } },
     lldp: LLDP_TIMING,
-    vsisPerEcpdu: Number.POSITIVE_INFINITY,
     outboxMax: 8192,
     ecpSource: 'peer',
     ...overrides,
@@ -49,6 +49,8 @@ export class Wire {
   readonly durable: string[] = [];
   /** Which frames arrive; may be replaced at any time. */
   passes: (from: Side, frame: EthernetFrame) => boolean = () => true;
+  /** Which of the station's ECPDUs the bridge acknowledges without looking at them. */
+  loses: (ecpdu: Ecpdu) => boolean = () => false;
   /** What the kernel says to admitting these addresses. */
   kernel: (macs: MacAddress[]) => string | undefined = () => undefined;
   readonly #stationPolicy: StationPolicy;
@@ -66,7 +68,7 @@ export class Wire {
     port: Partial<RoleOptions> = {},
   ) {
     const common = { evb: true, groupIds: false, proposal, vsisPerLink: 4096 };
-    this.#stationPolicy = { ...common, reflectiveRelay: 'request', ...station };
+    this.#stationPolicy = { ...common, reflectiveRelay: 'request', peer: 'standard', ...station };
     this.#bridgePolicy = {
       ...common,
       reflectiveRelay: 'allow',
@@ -195,8 +197,18 @@ export class Wire {
   #send(from: Side, frame: EthernetFrame): void {
     this.frames.push({ at: this.now, from, frame });
     if (!this.passes(from, frame)) return;
-    if (from === 'station') this.#in(WIRE, () => this.#toBridge(this.bridge.frame(frame, this.now)));
+    if (from === 'station') this.#in(WIRE, () => this.#arrive(frame));
     else this.#in(WIRE, () => this.#toStation(this.station.frame(frame, this.now)));
+  }
+
+  #arrive(frame: EthernetFrame): void {
+    const ecpdu = frame.etherType === ETHERTYPE_ECP ? decodeEcpdu(frame.payload) : undefined;
+    if (ecpdu === undefined || !this.loses(ecpdu)) {
+      this.#toBridge(this.bridge.frame(frame, this.now));
+      return;
+    }
+    const payload = encodeEcpdu({ ...ecpdu, operation: 'ack', ulpdu: new Uint8Array() });
+    this.#send('bridge', { ...frame, source: BRIDGE, payload });
   }
 
   #toStation(effects: StationEffect[]): void {
