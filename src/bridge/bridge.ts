@@ -87,7 +87,9 @@ export class Bridge extends Role<OwnEffect> {
   #policy: BridgePolicy;
   /** The port is in a Linux bridge, so that hairpin can be set. */
   #bridged = false;
-  #kernel: PortState = { hairpin: false, macs: new Set(), refused: new Map() };
+  #kernel: PortState = NOTHING;
+  /** Addresses that the kernel has let in, and that have had a holder ever since: no change under way takes them out. */
+  readonly #admitted = new Set<MacAddress>();
   #stationMac: MacAddress | undefined;
   /** Who needs an address let in: keys of VSIs, and the station itself. */
   readonly #holders = new Map<MacAddress, Set<string>>();
@@ -142,7 +144,13 @@ export class Bridge extends Role<OwnEffect> {
   setBridged(bridged: boolean, now: number): BridgeEffect[] {
     if (bridged === this.#bridged) return [];
     this.#bridged = bridged;
-    const effects: BridgeEffect[] = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
+    // Whatever was set has gone with the membership.
+    this.#kernel = NOTHING;
+    this.#admitted.clear();
+    const effects: BridgeEffect[] = [
+      ...this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now),
+      ...this.fromEvb(this.evb.applied(false), now),
+    ];
     if (!bridged && this.#policy.enforce) {
       for (const key of [...this.vsis.keys()])
         effects.push(...this.remove(key, 'the port left its bridge', now));
@@ -165,6 +173,10 @@ export class Bridge extends Role<OwnEffect> {
   /** What the kernel's port is after `shape` was carried out as far as possible. */
   kernelIs(state: PortState, now: number): BridgeEffect[] {
     this.#kernel = state;
+    for (const mac of this.#holders.keys()) {
+      if (state.macs.has(mac)) this.#admitted.add(mac);
+      else this.#admitted.delete(mac);
+    }
     const effects: BridgeEffect[] = this.fromEvb(
       this.evb.applied(state.hairpin && this.evb.relayWanted),
       now,
@@ -395,7 +407,7 @@ export class Bridge extends Role<OwnEffect> {
         if (refused !== undefined) {
           return this.#refuse(vsi, VDP_INVALID_FILTER, false, this.#kernel.refused.get(refused)!, now);
         }
-        if (!macs.every((mac) => this.#kernel.macs.has(mac))) return [];
+        if (!macs.every((mac) => this.#admitted.has(mac))) return [];
       }
     } else if (this.#policy.enforce && vsi.command.request !== 'deassociate') {
       return this.#refuse(
@@ -433,7 +445,9 @@ export class Bridge extends Role<OwnEffect> {
   #letGo(mac: MacAddress, holder: string): void {
     const holders = this.#holders.get(mac);
     holders?.delete(holder);
-    if (holders?.size === 0) this.#holders.delete(mac);
+    if (holders?.size !== 0) return;
+    this.#holders.delete(mac);
+    this.#admitted.delete(mac);
   }
 
   #holdAlso(vsi: BridgeVsi, macs: readonly MacAddress[]): void {
@@ -464,6 +478,9 @@ export class Bridge extends Role<OwnEffect> {
 
 /** Addresses that a port takes, for each VSI that it may have. */
 const MACS_PER_VSI = 4;
+
+/** A port of which nothing is known. */
+const NOTHING: PortState = { hairpin: false, macs: new Set(), refused: new Map() };
 
 /** Holder of the station's own address; no VSI key looks like it. */
 const STATION = 'station';
