@@ -67,6 +67,8 @@ export class Port {
   readonly unanswered = new Map<string, number>();
   /** One VSI at a time, and none before the last is answered: for a peer that loses what comes meanwhile (interop-notes.md 10, row 5). */
   patient = false;
+  /** The peer answers what it is told; else nothing is remembered of it. */
+  expectsAnswers = false;
   #outstanding: string[] = [];
   readonly counters = { ecpMalformed: 0, ecpForeign: 0, vdpMalformed: 0, otherFrames: 0 };
   readonly #system: SystemDescription;
@@ -241,7 +243,7 @@ export class Port {
 
   #fromEcp(effects: EcpTransmitEffect[], now: number): PortEffect[] {
     return effects.flatMap((effect): PortEffect[] => {
-      if (effect.kind === 'delivered') {
+      if (effect.kind === 'delivered' && this.expectsAnswers) {
         for (const key of this.#outstanding) {
           this.unanswered.delete(key);
           this.unanswered.set(key, now);

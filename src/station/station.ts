@@ -11,6 +11,7 @@ import {
   type VsiStationEffect,
   vdpErrorName,
   vsiKey,
+  vsiName,
 } from '../../protocols/vdp/index.ts';
 import { EvbError, type RelayState } from '../model.ts';
 import { type LinkUp, type PassedOn, Role, type RoleOptions } from '../port/role.ts';
@@ -53,6 +54,9 @@ const REPEAT_SOON = 100;
 const PROBATION = 8;
 /** lldpad sends one answer per ack timer, acknowledged or not: at 14 six a second, fewer than its keepalives (interop-notes.md 10, row 9). */
 const LLDPAD_RTE = 8;
+/** Answers in a row that neither grant nor refuse, after which the bridge is believed to mean it. */
+const DOUBTS_MAX = 3;
+const NO_GROUPS = 'the bridge and this link have not agreed on group ids';
 /** Between two rounds of asking for every VSI, milliseconds. */
 const ASK_ALL_PAUSE = 1_000;
 
@@ -92,6 +96,7 @@ export class Station extends Role<OwnEffect> {
     const effects = this.bringUp(link, now);
     this.#answers = 0;
     this.port!.patient = this.#isPatient;
+    this.port!.expectsAnswers = true;
     return [...effects, ...this.begin(now), ...this.flush(now), ...this.#showWaiting(now)];
   }
 
@@ -162,6 +167,12 @@ export class Station extends Role<OwnEffect> {
     if (vsi === undefined) {
       vsi = new StationVsi(key, command, owner, this.timers);
       this.vsis.set(key, vsi);
+    }
+    const error = this.vdpUp && vsi.machine.state !== 'INIT' ? this.#groupObjection(command) : undefined;
+    if (error !== undefined) {
+      // What is in force or under way goes on; the caller may have stored the new wish already.
+      const told: StationEffect[] = ticket === undefined ? [] : [{ kind: 'settled', ticket, vsi, error }];
+      return [{ kind: 'durable', vsi }, ...told];
     }
     const superseded = vsi.asks(command)
       ? []
@@ -288,15 +299,18 @@ export class Station extends Role<OwnEffect> {
       if (vsi.machine.state === 'INIT') vsi.retryAt = now;
       return this.#show(vsi, this.#waitingReason(), now);
     }
-    if (!this.evb.groupIds && vsi.wanted.filters.some(({ group }) => group !== undefined)) {
-      const reason = 'the bridge and this link have not agreed on group ids';
-      return this.#fail(vsi, reason, new EvbError('NotReady', `VSI ${vsi.id}: ${reason}`), now);
-    }
+    const error = this.#groupObjection(vsi.wanted);
+    if (error !== undefined) return this.#fail(vsi, NO_GROUPS, error, now);
     return [
       ...this.#fromMachine(vsi, vsi.machine.command(vsi.wanted, now), now),
       ...this.#show(vsi, this.#waitingReason(), now),
       ...this.flush(now),
     ];
+  }
+
+  #groupObjection(command: VsiCommand): EvbError | undefined {
+    if (this.evb.groupIds || command.filters.every(({ group }) => group === undefined)) return undefined;
+    return new EvbError('NotReady', `VSI ${vsiName(command)}: ${NO_GROUPS}`);
   }
 
   /** At once, unless it was done within the last second: a bridge that comes and goes does not make us busy. */
@@ -374,7 +388,6 @@ export class Station extends Role<OwnEffect> {
   }
 
   #repeatAt(key: string, since: number): number {
-    if (this.#policy.peer === 'standard') return Number.POSITIVE_INFINITY;
     return since + (this.#isPatient ? REPEAT_SOON : REPEAT_AFTER) * 2 ** (this.#repeated.get(key) ?? 0);
   }
 
@@ -385,8 +398,11 @@ export class Station extends Role<OwnEffect> {
     for (const [key, since] of port.unanswered) {
       if (now < this.#repeatAt(key, since)) continue;
       port.unanswered.delete(key);
-      const asked = this.vsis.get(key)?.machine.awaiting;
-      if (asked === undefined) continue;
+      const asked = this.#policy.peer === 'standard' ? undefined : this.vsis.get(key)?.machine.awaiting;
+      if (asked === undefined) {
+        this.#repeated.delete(key);
+        continue;
+      }
       this.#repeated.set(key, (this.#repeated.get(key) ?? 0) + 1);
       this.counters.requestsRepeated++;
       port.outbox.put(key, asked.manager, encodeVsi(tlvOf(asked, requestStatus(asked))));
@@ -467,7 +483,9 @@ export class Station extends Role<OwnEffect> {
       vsi.retryAt = now;
       return this.#show(vsi, reason, now);
     }
-    if (end === 'timeout' || end === 'bridge') {
+    // The answer to something else may be a late one, a DeAssociate without an error may have crossed our request.
+    const doubtful = end === 'mismatch' || status === undefined || status.error === 0;
+    if (end === 'timeout' || end === 'bridge' || (doubtful && vsi.attempts < DOUBTS_MAX)) {
       const pause = Math.min(RETRY_LAST, RETRY_FIRST * 2 ** vsi.attempts++);
       vsi.retryAt = now + pause;
       return [
@@ -502,6 +520,7 @@ export class Station extends Role<OwnEffect> {
 
   #forget(vsi: StationVsi, reason: string, now: number): StationEffect[] {
     this.vsis.delete(vsi.key);
+    this.#repeated.delete(vsi.key);
     vsi.end();
     vsi.show(reason, now);
     return [{ kind: 'vsi', vsi, removed: true }, { kind: 'durable', vsi }, ...this.#settle(vsi)];

@@ -27,6 +27,71 @@ function again(wire: Wire, from: 'station' | 'bridge'): EthernetFrame {
   return { ...frame, payload: encodeEcpdu({ ...ecpdu, sequence: 0x7000 }) };
 }
 
+describe('a change to group ids that are not agreed', () => {
+  it('is refused, what is in force goes on and can be given up', () => {
+    const wire = associated(new Wire({ groupIds: true }, { groupIds: false }));
+    const grouped = guest(1, 'associate', { filters: [{ mac: guestMac(1), vid: 10, group: 7 }] });
+    const ticket = wire.ask(grouped);
+    expect(wire.settled.get(ticket)?.error?.name).toBe('NotReady');
+    expect([state(wire), wire.station.vsis.get(KEY)?.wanted?.filters]).toEqual([
+      'associated',
+      guest(1).filters,
+    ]);
+    wire.pass(MINUTE);
+    expect([state(wire), atBridge(wire)]).toEqual(['associated', 'associated']);
+    wire.give(KEY);
+    wire.pass(10);
+    expect([state(wire), atBridge(wire)]).toEqual([undefined, undefined]);
+  });
+});
+
+describe('an answer to something else', () => {
+  it('that comes late does not end what is wanted: it is asked for again', () => {
+    const wire = associated();
+    const late = again(wire, 'bridge');
+    wire.passes = (from) => from === 'station';
+    const ticket = wire.ask(guest(1, 'associate', otherFilters));
+    wire.station.frame(late, wire.now);
+    wire.passes = () => true;
+    wire.pass(1_500);
+    expect([wire.settled.get(ticket)?.error, state(wire), atBridge(wire)]).toEqual([
+      undefined,
+      'associated',
+      'associated',
+    ]);
+    expect(wire.admitted.has(guestMac(9))).toBe(true);
+  });
+
+  it('that comes each time is believed in the end', () => {
+    const wire = associated();
+    const late = again(wire, 'bridge');
+    wire.passes = (from) => from === 'station';
+    wire.ask(guest(1, 'associate', otherFilters));
+    for (let time = 0; time < 4; time++) {
+      const { ...ecpdu } = decodeEcpdu(late.payload);
+      const payload = encodeEcpdu({ ...ecpdu, sequence: 0x7000 + time });
+      expect(state(wire)).toBe('associating');
+      wire.station.frame({ ...late, payload }, wire.now);
+      wire.pass(5_000);
+    }
+    expect(state(wire)).toBe('failed');
+  });
+});
+
+describe('an unsolicited DeAssociate', () => {
+  it('that crosses a request does not end what is wanted', () => {
+    const wire = associated();
+    const ticket = wire.ask(guest(1, 'associate', otherFilters));
+    wire.throwOut(KEY);
+    wire.pass(2_000);
+    expect([wire.settled.get(ticket)?.error, state(wire), atBridge(wire)]).toEqual([
+      undefined,
+      'associated',
+      'associated',
+    ]);
+  });
+});
+
 describe('nothing is confirmed that the kernel does not let in', () => {
   it('after the port left its bridge and came back', () => {
     const wire = associated();
@@ -42,5 +107,23 @@ describe('nothing is confirmed that the kernel does not let in', () => {
     wire.bridge.remove(KEY, 'thrown out', wire.now);
     wire.bridge.frame(again(wire, 'station'), wire.now);
     expect(atBridge(wire)).toBe('associating');
+  });
+});
+
+describe('what a port remembers', () => {
+  it('of answers that it gave is nothing', () => {
+    const wire = associated();
+    expect(wire.bridge.port!.unanswered.size).toBe(0);
+  });
+
+  it('of requests of a VSI that is over is nothing', () => {
+    const wire = new Wire().up().pass(10);
+    wire.loses = ({ operation }) => operation === 'request';
+    wire.ask(guest(1));
+    wire.pass(10);
+    expect(wire.station.port!.unanswered.size).toBe(1);
+    wire.give(KEY);
+    wire.pass(MINUTE);
+    expect([wire.station.vsis.size, wire.station.port!.unanswered.size]).toEqual([0, 0]);
   });
 });
