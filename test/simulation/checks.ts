@@ -1,0 +1,312 @@
+import type { MacAddress } from '../../protocols/octets/index.ts';
+import {
+  decodeStatus,
+  sameAttributes,
+  type VsiCommand,
+  type VsiTlv,
+  vsiKey,
+} from '../../protocols/vdp/index.ts';
+import type { Pair, Side } from './pair.ts';
+import type { Users } from './users.ts';
+
+/** An invariant that does not hold. */
+export class Violation extends Error {
+  override readonly name = 'Violation';
+}
+
+export function fail(pair: Pair | undefined, text: string): never {
+  throw new Violation(`${pair === undefined ? '' : `link ${pair.index}: `}${text}`);
+}
+
+/** What is known of the past of one link. */
+interface Past {
+  /** The last Associate answers that arrived, by VSI. */
+  confirmed: Map<string, { at: number; tlv: VsiTlv; manager: Uint8Array }[]>;
+  /** When the bridge last said no, or that it ended. */
+  refused: Map<string, number>;
+  /** When the station last learnt that the bridge may know nothing. */
+  lossKnown: number;
+  wasUp: boolean;
+}
+
+/** src/station asks for everything at most once a second. */
+const ASK_ALL_PAUSE = 1_000;
+const FAILED_MAX = 64;
+const NEIGHBOURS_MAX = 8;
+const TLVS_PER_ECPDU = 60;
+const ANSWERS_KEPT = 16;
+const HISTORY_MAX = 32;
+
+export class Checks {
+  readonly users: Users;
+  /** Wishes that a refusal ended, and why. */
+  readonly dropped: { pair: Pair; key: string; command: VsiCommand; reason: string }[] = [];
+  readonly #past = new Map<Pair, Past>();
+
+  constructor(pairs: readonly Pair[], users: Users) {
+    this.users = users;
+    for (const pair of pairs) {
+      this.#past.set(pair, {
+        confirmed: new Map(),
+        refused: new Map(),
+        lossKnown: 0,
+        wasUp: false,
+      });
+    }
+  }
+
+  sent(pair: Pair, from: Side, tlvs: readonly VsiTlv[]): void {
+    if (from === 'station') return;
+    const { refused } = this.#past.get(pair)!;
+    for (const tlv of tlvs) {
+      const status = decodeStatus(tlv.status);
+      const key = vsiKey({ idFormat: tlv.idFormat, id: tlv.id });
+      if (status.error !== 0 || tlv.request === 'deassociate') refused.set(key, pair.bridge.now);
+      else if (status.ack && tlv.request === 'associate') this.#answered(pair, tlv);
+    }
+  }
+
+  /** Nobody is told what is not so: addresses are in the FDB when their VSI is confirmed. */
+  #answered(pair: Pair, tlv: VsiTlv): void {
+    const { machine } = pair.bridge;
+    if (!pair.plan.enforce || machine === undefined) return;
+    for (const { mac } of tlv.filters) {
+      const at = mac === undefined ? undefined : pair.port.bridge.entries.get(mac);
+      if (at !== pair.port) fail(pair, `associate of ${mac} is confirmed, the kernel does not let it in`);
+    }
+  }
+
+  arrived(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void {
+    if (from === 'station') return;
+    for (const tlv of tlvs) {
+      const { ack, error } = decodeStatus(tlv.status);
+      if (!ack || error !== 0 || tlv.request !== 'associate') continue;
+      const key = vsiKey({ idFormat: tlv.idFormat, id: tlv.id });
+      const { confirmed } = this.#past.get(pair)!;
+      const answers = confirmed.get(key) ?? [];
+      confirmed.set(key, [...answers.slice(1 - ANSWERS_KEPT), { at: pair.station.now, tlv, manager }]);
+    }
+  }
+
+  peerRestarted(pair: Pair): void {
+    this.#past.get(pair)!.lossKnown = pair.station.now;
+  }
+
+  settled(pair: Pair, number: number, error: { name: string; message: string } | undefined): void {
+    const ticket = this.users.tickets.get(number);
+    if (ticket === undefined) fail(pair, `ticket ${number} is settled twice, or by a daemon that was killed`);
+    this.users.tickets.delete(number);
+    const vsi = pair.station.machine!.vsis.get(ticket.key);
+    if (error === undefined && ticket.command === undefined && vsi !== undefined) {
+      fail(pair, `ticket ${number}: ${ticket.key} is said to have ended and is ${vsi.state}`);
+    }
+    if (error === undefined && ticket.command !== undefined && !vsi?.machine.holds(ticket.command)) {
+      fail(
+        pair,
+        `ticket ${number}: ${ticket.key} is said to be ${ticket.command.request}d and is ${vsi?.state}`,
+      );
+    }
+    // Not even begun: what was wished before still is.
+    if (error?.name === 'NotReady' && vsi !== undefined && !vsi.failed) {
+      if (ticket.before === undefined) pair.wishes.delete(ticket.key);
+      else pair.wishes.set(ticket.key, ticket.before);
+    }
+    ticket.done();
+  }
+
+  /** After every event. */
+  look(pair: Pair): void {
+    const { machine } = pair.station;
+    if (machine !== undefined) this.#station(pair);
+    if (pair.bridge.machine !== undefined) this.#bridge(pair);
+  }
+
+  #station(pair: Pair): void {
+    const { wishes, station, plan } = pair;
+    const machine = station.machine!;
+    const past = this.#past.get(pair)!;
+    const { now } = station;
+    if (machine.vdpUp && !past.wasUp) past.lossKnown = now;
+    past.wasUp = machine.vdpUp;
+    if (!station.frozen && machine.nextDeadline() > now && station.due <= now)
+      fail(pair, 'deadline in the past');
+    if (machine.vsis.size > plan.stationVsis + FAILED_MAX)
+      fail(pair, `${machine.vsis.size} VSIs at the station`);
+    this.#memory(pair, 'station');
+    for (const [key, command] of wishes) {
+      const vsi = machine.vsis.get(key);
+      if (vsi?.wanted === undefined) this.#drop(pair, key, command, vsi?.history.last?.reason);
+      else if (!vsi.asks(command)) {
+        const reason = vsi.history.last?.reason ?? '';
+        // A change that was refused: what is wanted is again what is in force.
+        if (!vsi.machine.holds(vsi.wanted)) fail(pair, `${key} is asked for as nobody wished: ${reason}`);
+        this.#justified(pair, key, reason);
+        wishes.set(key, vsi.wanted);
+      }
+    }
+    const waiting = new Set<number>();
+    for (const vsi of machine.vsis.values()) {
+      const { key, wanted, tickets, state } = vsi;
+      if (wanted !== undefined && !wishes.has(key)) fail(pair, `${key} is wanted by nobody`);
+      if (vsi.history.transitions.length > HISTORY_MAX) fail(pair, `history of ${key} grows`);
+      for (const ticket of tickets) waiting.add(ticket);
+      const atRest = vsi.machine.state === 'INIT' || vsi.machine.state === 'WAIT_SYSTEM_CMD';
+      if (vsi.machine.state === 'INIT') {
+        if (wanted === undefined && !vsi.failed) fail(pair, `${key} is over and not forgotten`);
+        if (wanted !== undefined && machine.vdpUp && !Number.isFinite(vsi.retryAt)) {
+          fail(pair, `${key} is wanted, nothing is under way: ${vsi.history.last?.reason}`);
+        }
+      } else if (!Number.isFinite(vsi.machine.nextDeadline()))
+        fail(pair, `${key} waits without end in ${vsi.machine.state}`);
+      if (
+        vsi.machine.state === 'WAIT_SYSTEM_CMD' &&
+        machine.vdpUp &&
+        !(wanted && vsi.machine.holds(wanted))
+      ) {
+        // asked for all of it is at most a second later
+        if (now > past.lossKnown + ASK_ALL_PAUSE)
+          fail(pair, `${key} rests in ${state}, wanted is ${wanted?.request}`);
+      }
+      if (state === 'associated') this.#associated(pair, key, past, now);
+      if (
+        tickets.length > 0 &&
+        atRest &&
+        vsi.machine.state !== 'INIT' &&
+        wanted &&
+        vsi.machine.holds(wanted)
+      ) {
+        fail(pair, `tickets ${tickets} of ${key} wait for nothing`);
+      }
+      if (tickets.length > 0 && wanted === undefined && vsi.machine.state === 'INIT') {
+        fail(pair, `tickets ${tickets} of ${key} wait for a VSI that is over`);
+      }
+    }
+    for (const [number, ticket] of this.users.tickets) {
+      if (ticket.pair === pair && !waiting.has(number)) fail(pair, `ticket ${number} is open and forgotten`);
+    }
+  }
+
+  /** Reported associated: confirmed, and confirmed again since the last loss of state that the station could know of. */
+  #associated(pair: Pair, key: string, past: Past, now: number): void {
+    const machine = pair.station.machine!;
+    const vsi = machine.vsis.get(key)!;
+    const inForce = vsi.machine.operCmd!;
+    const asking = vsi.machine.state === 'TRANSMIT_KEEPALIVE';
+    if (!machine.vdpUp) {
+      if (!vsi.unconfirmed && !asking)
+        fail(pair, `${key} is associated, its bridge is gone, it does not say so`);
+      return;
+    }
+    const fitting = past.confirmed
+      .get(key)
+      ?.filter(({ tlv, manager }) => sameAttributes(inForce, { ...tlv, manager }));
+    const last = fitting?.at(-1);
+    if (last === undefined) fail(pair, `${key} is associated and was never confirmed so`);
+    if (vsi.unconfirmed || asking || now <= past.lossKnown + ASK_ALL_PAUSE) return;
+    if (last.at < past.lossKnown)
+      fail(pair, `${key} is associated, but not confirmed since its bridge was lost`);
+  }
+
+  #drop(pair: Pair, key: string, command: VsiCommand, reason = 'forgotten'): void {
+    const vsi = pair.station.machine!.vsis.get(key);
+    if (vsi !== undefined && !vsi.failed)
+      fail(pair, `${key} is wanted and given up without a word: ${reason}`);
+    this.#justified(pair, key, reason);
+    pair.wishes.delete(key);
+    this.dropped.push({ pair, key, command, reason });
+    pair.trace(`wish ${key} dropped: ${reason}`);
+  }
+
+  /** A wish ends, or is put back, only by a word of the bridge, of a hostile wire, or for want of an agreement. */
+  #justified(pair: Pair, key: string, reason: string): void {
+    if (this.#past.get(pair)!.refused.has(key)) return;
+    if (pair.plan.faults.corruption > 0) return;
+    if (reason.includes('group ids')) return;
+    fail(pair, `the wish for ${key} was dropped, the bridge had not refused it: ${reason}`);
+  }
+
+  #bridge(pair: Pair): void {
+    const { bridge, port, plan } = pair;
+    const machine = bridge.machine!;
+    if (machine.vsis.size > plan.bridgeVsis) fail(pair, `${machine.vsis.size} VSIs at the bridge`);
+    this.#memory(pair, 'bridge');
+    for (const vsi of machine.vsis.values()) {
+      const { state } = vsi.machine;
+      if (state !== 'BRIDGE_PROCESSING' && state !== 'WAIT_STATION_CMD')
+        fail(pair, `${vsi.key} remains in ${state}`);
+      if (!Number.isFinite(vsi.machine.nextDeadline()))
+        fail(pair, `${vsi.key} waits without end in ${state}`);
+      if (vsi.history.transitions.length > HISTORY_MAX) fail(pair, `history of ${vsi.key} grows`);
+    }
+    const { rrctr } = machine.evb.tlv.bridgeStatus;
+    if (
+      rrctr &&
+      bridge.policy.reflectiveRelay !== 'always' &&
+      !port.hairpin &&
+      !bridge.keeper!.busy &&
+      !bridge.frozen
+    ) {
+      fail(pair, 'the bridge says that it reflects, hairpin is off');
+    }
+  }
+
+  #memory(pair: Pair, side: Side): void {
+    const { port } = pair[side].machine!;
+    if (port === undefined) return;
+    if (port.lldp.neighbours.size > NEIGHBOURS_MAX)
+      fail(pair, `${port.lldp.neighbours.size} neighbours at the ${side}`);
+    // One ECPDU may go beyond what is still accepted.
+    const most = 2 * (side === 'station' ? pair.plan.stationVsis : pair.plan.bridgeVsis) + TLVS_PER_ECPDU;
+    const unanswered = side === 'station' ? pair.plan.stationVsis + FAILED_MAX : 0;
+    if (port.unanswered.size > unanswered)
+      fail(pair, `${port.unanswered.size} requests remembered at the ${side}`);
+    if (port.outbox.size > most) fail(pair, `${port.outbox.size} TLVs wait at the ${side}`);
+  }
+
+  /** What both sides and the kernel do not agree about; nothing when all is well. */
+  disagreements(pair: Pair): string[] {
+    const wrong: string[] = [];
+    const station = pair.station.machine!;
+    const bridge = pair.bridge.machine!;
+    const { plan, port, wishes } = pair;
+    if (!station.vdpUp || !bridge.vdpUp) return [`EVB: station ${station.vdpUp}, bridge ${bridge.vdpUp}`];
+    const admitted = new Set<MacAddress>(plan.enforce ? [pair.station.around.mac] : []);
+    for (const [key, command] of wishes) {
+      const vsi = station.vsis.get(key);
+      const there = bridge.vsis.get(key)?.machine;
+      if (!vsi?.machine.holds(command)) {
+        wrong.push(
+          `${key}: ${command.request} is wanted, station ${vsi?.state}: ${vsi?.history.last?.reason}`,
+        );
+      } else if (there?.operCmd?.request !== command.request || !sameAttributes(command, there.operCmd)) {
+        wrong.push(`${key}: ${command.request} at the station, ${there?.operCmd?.request} at the bridge`);
+      }
+      if (vsi?.unconfirmed) wrong.push(`${key}: unconfirmed`);
+      if (command.request === 'associate' && plan.enforce) {
+        for (const { mac } of command.filters) if (mac !== undefined) admitted.add(mac);
+      }
+    }
+    for (const key of bridge.vsis.keys()) if (!wishes.has(key)) wrong.push(`${key}: only at the bridge`);
+    for (const [number, ticket] of this.users.tickets)
+      if (ticket.pair === pair) wrong.push(`ticket ${number} is open`);
+    if (String([...admitted].sort()) !== String(port.admitted.sort())) {
+      wrong.push(`the kernel lets in ${port.admitted}, expected ${[...admitted]}`);
+    }
+    if (String([...pair.bridge.journal.macs].sort()) !== String(port.admitted.sort())) {
+      wrong.push(`the journal has ${[...pair.bridge.journal.macs]}, the kernel ${port.admitted}`);
+    }
+    const relay = plan.stationRelay === 'request' && plan.bridgeRelay === 'allow';
+    if (port.hairpin !== relay) wrong.push(`hairpin is ${port.hairpin}, negotiated is ${relay}`);
+    if (
+      plan.stationRelay === 'request' &&
+      plan.bridgeRelay !== 'always' &&
+      station.evb.relayActive !== relay
+    ) {
+      wrong.push(`relay at the station is ${station.relay}`);
+    }
+    if (JSON.stringify(station.timers) !== JSON.stringify(bridge.timers)) {
+      wrong.push(`timers ${JSON.stringify(station.timers)} and ${JSON.stringify(bridge.timers)}`);
+    }
+    return wrong;
+  }
+}

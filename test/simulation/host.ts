@@ -1,0 +1,324 @@
+import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
+import type { LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
+import type { MacAddress } from '../../protocols/octets/index.ts';
+import { Bridge, type BridgeEffect, type BridgePolicy } from '../../src/bridge/bridge.ts';
+import type { EvbError } from '../../src/model.ts';
+import type { LinkUp, PassedOn, RoleOptions } from '../../src/port/role.ts';
+import { Station, type StationEffect, type StationPolicy } from '../../src/station/station.ts';
+import type { StationVsi } from '../../src/station/vsi.ts';
+import { type Journal, Keeper, type KernelPort } from './kernel.ts';
+import type { Faults } from './plan.ts';
+import type { Random } from './random.ts';
+import { Store } from './store.ts';
+import type { Timeline } from './timeline.ts';
+
+export interface HostSurroundings {
+  timeline: Timeline;
+  random: Random;
+  faults: Faults;
+  options: RoleOptions;
+  mac: MacAddress;
+  send(frame: EthernetFrame): void;
+  /** The machine has been given something and its effects are carried out. */
+  moved(): void;
+}
+
+interface Machine {
+  advance(now: number): unknown[];
+  nextDeadline(): number;
+}
+
+/** Frames that a frozen daemon's socket keeps for it. */
+const SOCKET_MAX = 64;
+
+/** A daemon with one link, as far as src/runtime is one: executes effects, keeps a store, dies and comes back. */
+export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
+  readonly around: HostSurroundings;
+  readonly store: Store;
+  machine: M | undefined;
+  /** Time of the machine's next deadline; what is frozen misses its own. */
+  due = Number.POSITIVE_INFINITY;
+  frozen = false;
+  #frames: EthernetFrame[] = [];
+  #inbox: (() => void)[] = [];
+  #carrier = false;
+
+  constructor(around: HostSurroundings) {
+    this.around = around;
+    this.store = new Store(around.timeline, around.random);
+  }
+
+  get now(): number {
+    return this.around.timeline.now;
+  }
+
+  get linkUp(): boolean {
+    return this.machine?.port !== undefined;
+  }
+
+  start(carrier: boolean): void {
+    this.frozen = false;
+    this.#carrier = carrier;
+    this.machine = this.create();
+    if (carrier) this.#open(this.store.peer);
+    else {
+      this.store.peer = undefined;
+      this.perform(this.close('no carrier'));
+    }
+  }
+
+  /** kill -9 */
+  kill(stateLost: boolean): void {
+    this.store.kill();
+    if (stateLost) this.store.forget();
+    this.machine = undefined;
+    this.due = Number.POSITIVE_INFINITY;
+    this.frozen = false;
+    this.#frames = [];
+    this.#inbox = [];
+  }
+
+  freeze(): void {
+    if (this.machine !== undefined) this.frozen = true;
+    this.#schedule();
+  }
+
+  thaw(): void {
+    if (!this.frozen) return;
+    this.frozen = false;
+    for (const event of this.#inbox.splice(0)) event();
+    for (const frame of this.#frames.splice(0)) this.frame(frame);
+    this.#schedule();
+  }
+
+  /** Something that the daemon learns from outside, once it runs again. */
+  tell(event: () => void): void {
+    if (this.machine === undefined) return;
+    if (this.frozen) this.#inbox.push(event);
+    else event();
+  }
+
+  carrier(up: boolean): void {
+    this.tell(() => {
+      if (up === this.#carrier) return;
+      this.#carrier = up;
+      if (up) this.#open(undefined);
+      else this.perform(this.close('no carrier'));
+    });
+  }
+
+  frame(frame: EthernetFrame): void {
+    if (this.machine === undefined) return;
+    // Own frames that come back are dropped before the machine, as src/link does.
+    if (frame.source === this.around.mac) return;
+    if (!this.frozen) this.perform(this.receive(frame));
+    else if (this.#frames.length < SOCKET_MAX) this.#frames.push(frame);
+  }
+
+  advance(): void {
+    if (this.machine !== undefined) this.perform(this.machine.advance(this.now) as Effect[]);
+  }
+
+  protected abstract create(): M;
+  protected abstract open(link: LinkUp): Effect[];
+  protected abstract close(reason: string): Effect[];
+  protected abstract receive(frame: EthernetFrame): Effect[];
+  protected abstract execute(effect: Effect): void;
+
+  perform(effects: Effect[]): void {
+    for (const effect of effects) this.execute(effect);
+    this.#schedule();
+    this.around.moved();
+  }
+
+  protected common(effect: PassedOn): void {
+    if (effect.kind === 'send') this.around.send(effect.frame);
+    else if (effect.kind === 'peer') this.#remember(effect.neighbour);
+  }
+
+  #open(peer: LinkUp['peer']): void {
+    const link = { mac: this.around.mac, firstSequence: this.around.random.integer(1, 65535) };
+    this.perform(this.open(peer === undefined ? link : { ...link, peer }));
+  }
+
+  #remember(neighbour: LldpNeighbour | undefined): void {
+    const source = this.machine?.port?.peerMac;
+    const peer =
+      neighbour === undefined || source === undefined
+        ? undefined
+        : { lldpdu: neighbour.octets, source, expires: neighbour.expires };
+    this.store.write(() => {
+      this.store.peer = peer;
+    });
+  }
+
+  #schedule(): void {
+    this.due =
+      this.machine === undefined || this.frozen ? Number.POSITIVE_INFINITY : this.machine.nextDeadline();
+  }
+}
+
+export interface StationSurroundings extends HostSurroundings {
+  settled(ticket: number, error: EvbError | undefined): void;
+  changed(vsi: StationVsi, removed: boolean): void;
+}
+
+export class StationHost extends Host<Station, StationEffect> {
+  declare readonly around: StationSurroundings;
+  policy: StationPolicy;
+
+  constructor(around: StationSurroundings, policy: StationPolicy) {
+    super(around);
+    this.policy = policy;
+  }
+
+  setPolicy(policy: StationPolicy): void {
+    this.policy = policy;
+    this.tell(() => this.perform(this.machine!.setPolicy(policy, this.now)));
+  }
+
+  protected create(): Station {
+    const station = new Station(this.policy, this.around.options);
+    for (const { wanted, inForce } of this.store.vsis.values()) {
+      station.resume(wanted!, inForce, OWNER, '', this.now);
+    }
+    return station;
+  }
+
+  protected open(link: LinkUp): StationEffect[] {
+    return this.machine!.linkUp(link, this.now);
+  }
+
+  protected close(reason: string): StationEffect[] {
+    return this.machine!.linkDown(reason, this.now);
+  }
+
+  protected receive(frame: EthernetFrame): StationEffect[] {
+    return this.machine!.frame(frame, this.now);
+  }
+
+  protected execute(effect: StationEffect): void {
+    switch (effect.kind) {
+      case 'settled':
+        this.around.settled(effect.ticket, effect.error);
+        break;
+      case 'vsi':
+        this.around.changed(effect.vsi, effect.removed);
+        break;
+      case 'durable':
+        this.makeDurable(effect.vsi.key);
+        break;
+      case 'notice':
+        break;
+      default:
+        this.common(effect);
+    }
+  }
+
+  makeDurable(key: string): void {
+    const vsi = this.machine!.vsis.get(key);
+    if (vsi?.wanted === undefined) this.store.delete(key);
+    else this.store.put(key, { wanted: vsi.wanted, inForce: vsi.machine.operCmd });
+  }
+}
+
+export const OWNER = 'user';
+
+export interface BridgeSurroundings extends HostSurroundings {
+  port: KernelPort;
+  refused(key: string, reason: string): void;
+}
+
+export class BridgeHost extends Host<Bridge, BridgeEffect> {
+  declare readonly around: BridgeSurroundings;
+  policy: BridgePolicy;
+  readonly journal: Journal = { macs: new Set(), hairpin: false };
+  keeper: Keeper | undefined;
+
+  constructor(around: BridgeSurroundings, policy: BridgePolicy) {
+    super(around);
+    this.policy = policy;
+  }
+
+  get port(): KernelPort {
+    return this.around.port;
+  }
+
+  setPolicy(policy: BridgePolicy): void {
+    this.policy = policy;
+    this.tell(() => this.perform(this.machine!.setPolicy(policy, this.now)));
+  }
+
+  setBridged(bridged: boolean): void {
+    this.port.bridged = bridged;
+    if (!bridged) this.port.forget();
+    this.tell(() => {
+      this.keeper!.forget();
+      this.keeper!.reshape();
+      this.perform(this.machine!.setBridged(bridged, this.now));
+    });
+  }
+
+  override kill(stateLost: boolean): void {
+    super.kill(stateLost);
+    this.keeper?.kill();
+    this.keeper = undefined;
+    if (!stateLost) return;
+    // The whole switch was switched off and on.
+    this.port.forget();
+    this.journal.macs.clear();
+    this.journal.hairpin = false;
+  }
+
+  protected create(): Bridge {
+    const bridge = new Bridge(this.policy, this.around.options);
+    for (const { inForce } of this.store.vsis.values()) bridge.resume(inForce!, this.now);
+    const { timeline, random, faults, port } = this.around;
+    const keeper = new Keeper({
+      timeline,
+      random,
+      port,
+      faults,
+      journal: this.journal,
+      shape: () => bridge.shape,
+      onState: (state) => this.tell(() => this.perform(bridge.kernelIs(state, this.now))),
+    });
+    this.keeper = keeper;
+    this.machine = bridge;
+    keeper.reshape();
+    this.perform(bridge.setBridged(port.bridged, this.now));
+    return bridge;
+  }
+
+  protected open(link: LinkUp): BridgeEffect[] {
+    const hairpin = this.journal.hairpin && this.port.hairpin;
+    return this.machine!.linkUp({ ...link, hairpin }, this.now);
+  }
+
+  protected close(reason: string): BridgeEffect[] {
+    return this.machine!.linkDown(reason, this.now);
+  }
+
+  protected receive(frame: EthernetFrame): BridgeEffect[] {
+    return this.machine!.frame(frame, this.now);
+  }
+
+  protected execute(effect: BridgeEffect): void {
+    switch (effect.kind) {
+      case 'shape':
+        this.keeper!.reshape();
+        break;
+      case 'durable':
+        if (effect.inForce === undefined) this.store.delete(effect.vsi.key);
+        else this.store.put(effect.vsi.key, { inForce: effect.inForce });
+        break;
+      case 'refused':
+        this.around.refused(effect.vsi.key, effect.reason);
+        break;
+      case 'vsi':
+        break;
+      default:
+        this.common(effect);
+    }
+  }
+}

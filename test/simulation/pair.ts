@@ -1,0 +1,280 @@
+import { decodeEcpdu } from '../../protocols/ecp/index.ts';
+import { ETHERTYPE_ECP, ETHERTYPE_LLDP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
+import { decodeLldpdu } from '../../protocols/lldp-codec/index.ts';
+import { DecodeError, type MacAddress, sameOctets } from '../../protocols/octets/index.ts';
+import { decodeVdp, type VsiCommand, type VsiTlv } from '../../protocols/vdp/index.ts';
+import type { BridgePolicy } from '../../src/bridge/bridge.ts';
+import type { RoleOptions } from '../../src/port/role.ts';
+import type { StationPolicy } from '../../src/station/station.ts';
+import { BridgeHost, OWNER, StationHost } from './host.ts';
+import { type KernelBridge, KernelPort } from './kernel.ts';
+import type { Faults, PairPlan, Plan } from './plan.ts';
+import type { Random } from './random.ts';
+import type { Timeline } from './timeline.ts';
+
+export type Side = 'station' | 'bridge';
+
+/** What happens, for whoever watches. */
+export interface Watcher {
+  trace(pair: Pair, text: string): void;
+  settled(pair: Pair, ticket: number, error: { name: string; message: string } | undefined): void;
+  /** VSI TLVs that one side hands to the wire for the first time, or that arrive. */
+  sent(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void;
+  arrived(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void;
+  shown(pair: Pair, key: string, text: string): void;
+}
+
+/** Exponents and lives that a flipped bit may not exceed: with them the run would take days. */
+const EXPONENT_MAX = 20;
+/** Frames under way in one direction; what is more is lost, as in any queue. */
+const QUEUE_MAX = 256;
+
+export const profiles = [{ name: 'web', manager: new Uint8Array(16), type: 2, typeVersion: 1, vlan: 42 }];
+
+/** A station, a switch port and the link between them. */
+export class Pair {
+  readonly index: number;
+  readonly plan: PairPlan;
+  readonly faults: Faults;
+  readonly station: StationHost;
+  readonly bridge: BridgeHost;
+  readonly port: KernelPort;
+  /** What users want of this station. */
+  readonly wishes = new Map<string, VsiCommand>();
+  carrier = true;
+  deaf = false;
+  /** Something has changed since the invariants were looked at. */
+  dirty = true;
+  /** Frames that were sent and VSIs that were shown anew. */
+  frames = 0;
+  shows = 0;
+  readonly #timeline: Timeline;
+  readonly #random: Random;
+  readonly #watcher: Watcher;
+  readonly #lastEcp: Partial<Record<Side, Uint8Array>> = {};
+  readonly #lastArrival = { station: 0, bridge: 0 };
+  readonly #underWay = { station: 0, bridge: 0 };
+  #epoch = 0;
+
+  constructor(
+    index: number,
+    run: Plan,
+    kernel: KernelBridge,
+    timeline: Timeline,
+    random: Random,
+    watcher: Watcher,
+  ) {
+    const plan = run.pairs[index]!;
+    this.index = index;
+    this.plan = plan;
+    this.faults = { ...plan.faults };
+    this.#timeline = timeline;
+    this.#random = random;
+    this.#watcher = watcher;
+    this.port = new KernelPort(kernel);
+    const options = (vsisMax: number): RoleOptions => ({
+      system: { systemName: 'sim', portDescription: 'port', capabilities: { supported: 4, enabled: 4 } },
+      lldp: { ...run.lldp, msgFastTx: 1, txFastInit: 4, txCreditMax: 5, reinitDelay: 2 },
+      outboxMax: 2 * vsisMax,
+      ecpSource: 'peer',
+    });
+    const around = (from: Side, mac: MacAddress, vsisMax: number) => ({
+      timeline,
+      random,
+      faults: this.faults,
+      mac,
+      options: options(vsisMax),
+      send: (frame: EthernetFrame) => this.#send(from, frame),
+      moved: () => {
+        this.dirty = true;
+      },
+    });
+    this.station = new StationHost(
+      {
+        ...around('station', `02:00:00:00:01:0${index}` as MacAddress, plan.stationVsis),
+        settled: (ticket, error) => watcher.settled(this, ticket, error),
+        changed: (vsi, removed) => {
+          this.shows++;
+          const text = `${removed ? 'removed' : vsi.state}: ${vsi.history.last?.reason}`;
+          watcher.shown(this, vsi.key, text);
+        },
+      },
+      stationPolicy(plan),
+    );
+    this.bridge = new BridgeHost(
+      {
+        ...around('bridge', `02:00:00:00:02:0${index}` as MacAddress, plan.bridgeVsis),
+        port: this.port,
+        refused: (key, reason) => watcher.trace(this, `bridge refuses ${key}: ${reason}`),
+      },
+      bridgePolicy(plan),
+    );
+  }
+
+  trace(text: string): void {
+    this.#watcher.trace(this, text);
+  }
+
+  setCarrier(up: boolean): void {
+    this.carrier = up;
+    if (!up) this.#epoch++;
+    this.trace(`carrier ${up ? 'up' : 'down'}`);
+  }
+
+  /** The faults end: everything runs and is configured as it was meant to be. */
+  calm(): void {
+    for (const key of Object.keys(this.faults) as (keyof Faults)[]) {
+      if (key !== 'delay') this.faults[key] = 0;
+    }
+    this.deaf = false;
+    this.carrier = true;
+    if (!this.port.bridged) this.bridge.setBridged(true);
+    this.station.policy = stationPolicy(this.plan);
+    this.bridge.policy = bridgePolicy(this.plan);
+    for (const host of [this.station, this.bridge]) {
+      host.thaw();
+      if (host.machine !== undefined) host.carrier(true);
+      else if (host === this.station) this.startStation();
+      else host.start(true);
+    }
+    this.station.setPolicy(this.station.policy);
+    this.bridge.setPolicy(this.bridge.policy);
+    this.trace('calm');
+  }
+
+  /** What was wanted is wanted again, as far as the store knew of it. */
+  startStation(): void {
+    if (this.station.machine !== undefined) return;
+    this.wishes.clear();
+    for (const [key, { wanted }] of this.station.store.vsis) this.wishes.set(key, wanted!);
+    this.station.start(this.carrier);
+    this.trace(`station started with ${this.wishes.size} wishes`);
+  }
+
+  #send(from: Side, frame: EthernetFrame): void {
+    this.frames++;
+    this.trace(`${from} sends ${describe(frame)}`);
+    this.#look(from, frame);
+    const random = this.#random;
+    const { faults } = this;
+    if (!this.carrier || random.chance(faults.loss)) return;
+    if (this.deaf && frame.etherType === ETHERTYPE_ECP) return;
+    if (random.chance(faults.echo)) this.#carry(from, from, frame);
+    const to = from === 'station' ? 'bridge' : 'station';
+    const copies = random.chance(faults.duplication) ? random.integer(2, 3) : 1;
+    for (let copy = 0; copy < copies; copy++) {
+      const carried = random.chance(faults.corruption) ? this.#corrupted(frame) : frame;
+      if (carried !== undefined) this.#carry(from, to, carried);
+    }
+  }
+
+  #carry(from: Side, to: Side, frame: EthernetFrame): void {
+    if (this.#underWay[to] >= QUEUE_MAX) return;
+    const { delay, reordering } = this.faults;
+    let at = this.#timeline.now + delay * this.#random.between(0.5, 1.5);
+    if (this.#random.chance(reordering)) at += this.#random.between(0, 20 * delay + 300);
+    else {
+      at = Math.max(at, this.#lastArrival[to]);
+      this.#lastArrival[to] = at;
+    }
+    const epoch = this.#epoch;
+    this.#underWay[to]++;
+    this.#timeline.at(at, () => {
+      this.#underWay[to]--;
+      if (epoch !== this.#epoch || !this.carrier) return;
+      if (from !== to) {
+        const vdp = vdpOf(frame);
+        if (vdp !== undefined) this.#watcher.arrived(this, from, vdp.vsis, vdp.manager);
+      }
+      this[to].frame(frame);
+    });
+  }
+
+  /** Retransmissions say what was said before: they are looked at once. */
+  #look(from: Side, frame: EthernetFrame): void {
+    if (frame.etherType !== ETHERTYPE_ECP || frame.payload === this.#lastEcp[from]) return;
+    const vdp = vdpOf(frame);
+    if (vdp === undefined) return;
+    this.#lastEcp[from] = frame.payload;
+    this.#watcher.sent(this, from, vdp.vsis, vdp.manager);
+  }
+
+  /** undefined: the frame check sequence caught it, which it also does where time would stand still otherwise. */
+  #corrupted(frame: EthernetFrame): EthernetFrame | undefined {
+    const payload = frame.payload.slice();
+    for (let flips = this.#random.integer(1, 3); flips > 0; flips--) {
+      const at = this.#random.integer(0, payload.length - 1);
+      payload[at] = payload[at]! ^ (1 << this.#random.integer(0, 7));
+    }
+    if (sameOctets(payload, frame.payload)) return frame;
+    if (frame.etherType === ETHERTYPE_LLDP && isExcessive(payload, frame.payload)) return undefined;
+    return { ...frame, payload };
+  }
+}
+
+function isExcessive(payload: Uint8Array, original: Uint8Array): boolean {
+  try {
+    const { lldpdu } = decodeLldpdu(payload);
+    const { evb } = lldpdu;
+    const ttl = decodeLldpdu(original).lldpdu.ttl;
+    return lldpdu.ttl > ttl || (evb !== undefined && Math.max(evb.rte, evb.rwd, evb.rka) > EXPONENT_MAX);
+  } catch (error) {
+    if (error instanceof DecodeError) return false;
+    throw error;
+  }
+}
+
+function vdpOf({ etherType, payload }: EthernetFrame) {
+  if (etherType !== ETHERTYPE_ECP) return undefined;
+  try {
+    const ecpdu = decodeEcpdu(payload);
+    return ecpdu.operation === 'request' ? decodeVdp(ecpdu.ulpdu) : undefined;
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
+}
+
+/** One line of a trace. Only made when somebody reads it. */
+function describe(frame: EthernetFrame): string {
+  if (!tracing) return '';
+  if (frame.etherType === ETHERTYPE_LLDP) {
+    const { ttl, evb } = decodeLldpdu(frame.payload).lldpdu;
+    return `LLDP ttl ${ttl} evb ${JSON.stringify(evb)}`;
+  }
+  const { operation, sequence } = decodeEcpdu(frame.payload);
+  const tlvs = vdpOf(frame)?.vsis ?? [];
+  const text = tlvs.map(
+    ({ request, status, id, filters }) =>
+      `${request} ${status.toString(16)} #${id.at(-1)} ${filters.map(({ mac, vid }) => `${mac?.slice(9)}/${vid}`)}`,
+  );
+  return `ECP ${operation} ${sequence} ${text.join(', ')}`;
+}
+
+export const tracing = process.env['EVBD_TRACE'] === '1';
+
+export function stationPolicy(plan: PairPlan): StationPolicy {
+  return {
+    evb: true,
+    reflectiveRelay: plan.stationRelay,
+    groupIds: plan.stationGroupIds,
+    proposal: plan.stationProposal,
+    vsisPerLink: plan.stationVsis,
+    peer: plan.peer,
+  };
+}
+
+export function bridgePolicy(plan: PairPlan): BridgePolicy {
+  return {
+    evb: true,
+    reflectiveRelay: plan.bridgeRelay,
+    groupIds: plan.bridgeGroupIds,
+    proposal: plan.bridgeProposal,
+    admission: 'open',
+    profiles,
+    enforce: plan.enforce,
+    vsisPerLink: plan.bridgeVsis,
+  };
+}
+
+export { OWNER };

@@ -1,0 +1,161 @@
+import type { EvbParameters } from '../../protocols/lldp-codec/index.ts';
+import { vdpTimers } from '../../protocols/vdp/index.ts';
+import { Random } from './random.ts';
+
+/** Probabilities of one frame, and mean pauses (milliseconds, 0: never) of what happens by itself. */
+export interface Faults {
+  loss: number;
+  duplication: number;
+  reordering: number;
+  corruption: number;
+  echo: number;
+  /** Milliseconds of the wire. */
+  delay: number;
+  flap: number;
+  restartStation: number;
+  restartBridge: number;
+  /** Share of the restarts after which nothing is remembered. */
+  stateLost: number;
+  freezeStation: number;
+  freezeBridge: number;
+  /** The switch neither acknowledges nor answers ECP. */
+  deaf: number;
+  /** The port leaves its Linux bridge for a while. */
+  unbridged: number;
+  kernelRefuses: number;
+  kernelSlow: number;
+  throwOut: number;
+  policy: number;
+}
+
+export interface PairPlan {
+  /** Which Linux bridge the port is in. */
+  kernel: number;
+  stationProposal: EvbParameters;
+  bridgeProposal: EvbParameters;
+  stationRelay: 'request' | 'off' | 'assume';
+  bridgeRelay: 'allow' | 'deny' | 'always';
+  stationGroupIds: boolean;
+  bridgeGroupIds: boolean;
+  enforce: boolean;
+  /** What the station takes the bridge for. */
+  peer: 'auto' | 'standard' | 'lldpad';
+  stationVsis: number;
+  bridgeVsis: number;
+  faults: Faults;
+}
+
+/** All that a seed decides before the run. */
+export interface Plan {
+  seed: number;
+  lldp: { msgTxInterval: number; msgTxHold: number };
+  pairs: PairPlan[];
+  guests: number;
+  /** Milliseconds during which there are faults and users. */
+  turmoil: number;
+  /** Mean pause between two wishes of a user, milliseconds. */
+  userPause: number;
+}
+
+export function planOf(seed: number): Plan {
+  const random = new Random(seed, 1);
+  const kernels = random.integer(1, 2);
+  const pairs = Array.from({ length: random.integer(1, 3) }, () => pairOf(random, kernels));
+  return {
+    seed,
+    lldp: { msgTxInterval: random.pick([5, 5, 8, 30]), msgTxHold: random.integer(2, 4) },
+    pairs,
+    guests: random.integer(1, 8),
+    turmoil: random.between(10_000, 90_000),
+    userPause: random.pick([100, 500, 2_000, 5_000]),
+  };
+}
+
+function pairOf(random: Random, kernels: number): PairPlan {
+  const proposal = (): EvbParameters => ({
+    r: random.integer(0, 4),
+    rte: random.integer(8, 14),
+    rwd: random.integer(15, 19),
+    rka: random.integer(17, 20),
+  });
+  const usually = <T>(value: T, ...others: T[]): T => (random.chance(0.7) ? value : random.pick(others));
+  const enforce = random.chance(0.75);
+  return {
+    kernel: random.integer(0, kernels - 1),
+    stationProposal: proposal(),
+    bridgeProposal: proposal(),
+    stationRelay: usually('request', 'off', 'assume'),
+    bridgeRelay: usually('allow', 'deny', 'always'),
+    stationGroupIds: random.chance(0.3),
+    bridgeGroupIds: random.chance(0.5),
+    enforce,
+    peer: usually<PairPlan['peer']>('auto', 'standard', 'lldpad'),
+    stationVsis: usually(4096, 3),
+    bridgeVsis: usually(4096, 3),
+    faults: faultsOf(random),
+  };
+}
+
+function faultsOf(random: Random): Faults {
+  const maybe = (low: number, high: number, chance = 0.35) =>
+    random.chance(chance) ? random.between(low, high) : 0;
+  // A quarter of the links has no faults of the wire: what goes wrong there is told from what loss explains.
+  const wire = random.chance(0.75) ? 1 : 0;
+  return {
+    loss: wire * maybe(0.01, 0.4),
+    duplication: wire * maybe(0.01, 0.3),
+    reordering: wire * maybe(0.01, 0.3),
+    corruption: wire * maybe(0.005, 0.1, 0.2),
+    echo: maybe(0.01, 1, 0.2),
+    delay: random.pick([0.05, 0.1, 1, 20]),
+    flap: maybe(3_000, 60_000),
+    restartStation: maybe(3_000, 60_000),
+    restartBridge: maybe(3_000, 60_000),
+    stateLost: maybe(0, 1, 0.6),
+    freezeStation: maybe(5_000, 60_000, 0.2),
+    freezeBridge: maybe(5_000, 60_000, 0.2),
+    deaf: maybe(5_000, 60_000, 0.3),
+    unbridged: maybe(5_000, 60_000, 0.15),
+    kernelRefuses: maybe(0.01, 0.5, 0.25),
+    kernelSlow: maybe(0.01, 0.5, 0.25),
+    throwOut: maybe(1_000, 30_000, 0.25),
+    policy: maybe(3_000, 30_000, 0.2),
+  };
+}
+
+/** RETRY_LAST of src/station: the longest pause between two attempts. */
+const RETRY_LAST = 60_000;
+const SECOND = 1_000;
+
+/** How long both sides may take to agree once the faults have ended, milliseconds; the sum of what each link of the chain may cost. */
+export function recoveryTime(plan: Plan, pair: PairPlan): number {
+  const { r, rte, rwd, rka } = largest(pair);
+  const { ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive } = vdpTimers({
+    r,
+    rte,
+    rwd,
+    rka,
+  });
+  const { msgTxInterval, msgTxHold } = plan.lldp;
+  const ttl = (msgTxInterval * msgTxHold + 1) * SECOND;
+  // A neighbour that never was (corruption) leaves, the real one speaks, within the credit of one more second.
+  const negotiated = ttl + (msgTxInterval + 2) * SECOND;
+  // An answer that got lost on the last day of the faults, the longest pause, and an attempt that goes well.
+  const asked = reinitKeepAlive + respWaitDelay + RETRY_LAST + respWaitDelay;
+  // What nobody wants any more is given up by the bridge, which may be thinking about it just now.
+  const released = resourceWaitDelay + toutKeepAlive;
+  // ECP may be busy with what nobody acknowledged.
+  const delivered = 2 * (r + 1) * ackTimer;
+  return negotiated + asked + released + delivered + SECOND;
+}
+
+/** Once both sides agree: a user's wish, answered. */
+export function answerTime(pair: PairPlan): number {
+  const { ackTimer, reinitKeepAlive } = vdpTimers(largest(pair));
+  return 2 * (largest(pair).r + 1) * ackTimer + reinitKeepAlive + SECOND;
+}
+
+export function largest({ stationProposal, bridgeProposal }: PairPlan): EvbParameters {
+  const of = (key: keyof EvbParameters) => Math.max(stationProposal[key], bridgeProposal[key]);
+  return { r: of('r'), rte: of('rte'), rwd: of('rwd'), rka: of('rka') };
+}
