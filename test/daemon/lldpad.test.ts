@@ -68,7 +68,9 @@ describe.runIf(ready)('lldpad', () => {
     expect(vsi.history.map(({ state }: { state: string }) => state)).toEqual(['associating', 'associated']);
     // An acknowledged request and its answer, each an ECPDU: lldpad's bridge has no command that lists its VSIs.
     const { counters } = await station.link('eth1');
-    expect(counters).toMatchObject({ txErrors: 0, rxFrameCount: 1 });
+    expect(counters.txErrors).toBe(0);
+    // More than one where lldpad's short ack timer made it send the answer again.
+    expect(counters.rxFrameCount).toBeGreaterThan(0);
 
     await station.must('deassociate', vsi.id);
     expect(await station.vsis()).toEqual([]);
