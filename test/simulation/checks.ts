@@ -39,8 +39,10 @@ const HISTORY_MAX = 32;
 
 export class Checks {
   readonly users: Users;
-  /** Wishes that a refusal ended, and why. */
-  readonly dropped: { pair: Pair; key: string; command: VsiCommand; reason: string }[] = [];
+  /** Why wishes ended that nobody gave up. */
+  readonly reasons: string[] = [];
+  /** Those wishes, until they are asked for again. */
+  readonly dropped: { pair: Pair; key: string; command: VsiCommand }[] = [];
   readonly #past = new Map<Pair, Past>();
 
   constructor(pairs: readonly Pair[], users: Users) {
@@ -197,10 +199,9 @@ export class Checks {
         fail(pair, `${key} is associated, its bridge is gone, it does not say so`);
       return;
     }
-    const fitting = past.confirmed
+    const last = past.confirmed
       .get(key)
-      ?.filter(({ tlv, manager }) => sameAttributes(inForce, { ...tlv, manager }));
-    const last = fitting?.at(-1);
+      ?.findLast(({ tlv, manager }) => sameAttributes(inForce, { ...tlv, manager }));
     if (last === undefined) fail(pair, `${key} is associated and was never confirmed so`);
     if (vsi.unconfirmed || asking || now <= past.lossKnown + ASK_ALL_PAUSE) return;
     if (last.at < past.lossKnown)
@@ -213,7 +214,8 @@ export class Checks {
       fail(pair, `${key} is wanted and given up without a word: ${reason}`);
     this.#justified(pair, key, reason);
     pair.wishes.delete(key);
-    this.dropped.push({ pair, key, command, reason });
+    this.reasons.push(reason);
+    this.dropped.push({ pair, key, command });
     pair.trace(`wish ${key} dropped: ${reason}`);
   }
 

@@ -42,6 +42,7 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
   #frames: EthernetFrame[] = [];
   #inbox: (() => void)[] = [];
   #carrier = false;
+  #released = false;
 
   constructor(around: HostSurroundings) {
     this.around = around;
@@ -58,6 +59,7 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
 
   start(carrier: boolean): void {
     this.frozen = false;
+    this.#released = false;
     this.#carrier = carrier;
     this.machine = this.create();
     if (carrier) this.#open(this.store.peer);
@@ -102,8 +104,25 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
     this.tell(() => {
       if (up === this.#carrier) return;
       this.#carrier = up;
+      if (this.#released) return;
       if (up) this.#open(undefined);
       else this.perform(this.close('no carrier'));
+    });
+  }
+
+  /** A shutdown LLDPDU, then silence. */
+  release(): void {
+    if (this.machine === undefined || this.#released) return;
+    this.#released = true;
+    this.perform(this.machine.shutdown(this.now) as Effect[]);
+    this.perform(this.close('released'));
+  }
+
+  takeUp(): void {
+    this.tell(() => {
+      if (!this.#released) return;
+      this.#released = false;
+      if (this.#carrier) this.#open(undefined);
     });
   }
 

@@ -133,8 +133,10 @@ export class Pair {
     this.bridge.policy = bridgePolicy(this.plan);
     for (const host of [this.station, this.bridge]) {
       host.thaw();
-      if (host.machine !== undefined) host.carrier(true);
-      else if (host === this.station) this.startStation();
+      if (host.machine !== undefined) {
+        host.takeUp();
+        host.carrier(true);
+      } else if (host === this.station) this.startStation();
       else host.start(true);
     }
     this.station.setPolicy(this.station.policy);

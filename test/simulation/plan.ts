@@ -22,6 +22,8 @@ export interface Faults {
   deaf: number;
   /** The port leaves its Linux bridge for a while. */
   unbridged: number;
+  /** A link is released: goodbye, and taken up again later. */
+  release: number;
   kernelRefuses: number;
   kernelSlow: number;
   throwOut: number;
@@ -116,6 +118,7 @@ function faultsOf(random: Random): Faults {
     freezeBridge: maybe(5_000, 60_000, 0.2),
     deaf: maybe(5_000, 60_000, 0.3),
     unbridged: maybe(5_000, 60_000, 0.15),
+    release: maybe(3_000, 60_000, 0.15),
     kernelRefuses: maybe(0.01, 0.5, 0.25),
     kernelSlow: maybe(0.01, 0.5, 0.25),
     throwOut: maybe(1_000, 30_000, 0.25),

@@ -1,3 +1,4 @@
+import type { EvbStation } from '../../protocols/evb/index.ts';
 import type { EvbError } from '../../src/model.ts';
 import { Checks, fail, Violation } from './checks.ts';
 import { KernelBridge } from './kernel.ts';
@@ -62,6 +63,11 @@ export class World {
     this.checks = new Checks(this.pairs, this.users);
   }
 
+  /** The station of one link knows that its bridge has lost its state. */
+  peerRestarted(evb: EvbStation): void {
+    for (const pair of this.pairs) if (pair.station.machine?.evb === evb) this.checks.peerRestarted(pair);
+  }
+
   run(): Outcome {
     let violation: Violation | undefined;
     try {
@@ -75,7 +81,7 @@ export class World {
       frames: this.pairs.reduce((sum, { frames }) => sum + frames, 0),
       time: this.timeline.now,
       violation,
-      dropped: this.checks.dropped.map(({ reason }) => reason),
+      dropped: this.checks.reasons,
     };
   }
 
@@ -242,6 +248,13 @@ export class World {
       if (!pair.port.bridged) return;
       bridge.setBridged(false);
       later(5, 10_000, () => bridge.setBridged(true));
+    });
+    every(faults.release, () => {
+      const host = random.pick([station, bridge]);
+      if (host.frozen || !host.linkUp) return;
+      this.#trace(pair, `${host === station ? 'station' : 'bridge'} says goodbye`);
+      host.release();
+      later(5, 20_000, () => host.takeUp());
     });
     every(faults.throwOut, () => {
       const { machine } = bridge;
