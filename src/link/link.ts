@@ -45,13 +45,12 @@ export class Link {
     framesNotSent: 0,
     framesLostByKernel: 0,
   };
-  readonly #ofPeer: TokenBucket;
-  readonly #ofOthers: TokenBucket;
+  #ofPeer!: TokenBucket;
+  #ofOthers!: TokenBucket;
 
   constructor(options: LinkOptions) {
     this.#options = options;
-    this.#ofPeer = new TokenBucket(options.framesPerSecond, options.now());
-    this.#ofOthers = new TokenBucket(Math.ceil(options.framesPerSecond / 10), options.now());
+    this.limit(options.framesPerSecond);
     this.#socket = new PacketSocket({
       interfaceIndex: options.interfaceIndex,
       filter: protocolFilter(options.mac),
@@ -61,6 +60,13 @@ export class Link {
       },
       onError: (error) => options.onError(error),
     });
+  }
+
+  /** Another `framesPerSecond` from now on. */
+  limit(framesPerSecond: number): void {
+    const now = this.#options.now();
+    this.#ofPeer = new TokenBucket(framesPerSecond, now);
+    this.#ofOthers = new TokenBucket(Math.ceil(framesPerSecond / 10), now);
   }
 
   get counters(): LinkCounters {

@@ -1,18 +1,24 @@
 import { randomInt } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
-import type { LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
+import type { LldpNeighbour, LldpTiming } from '../../protocols/lldp-agent/index.ts';
 import { fromHex, type MacAddress, toHex } from '../../protocols/octets/index.ts';
 import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
+import type { VdpTimers } from '../../protocols/vdp/index.ts';
+import type { Config, UplinkConfig } from '../config/config.ts';
+import type { Profile } from '../config/profile.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
-import type { LinkStatus, Role, VsiStatus } from '../model.ts';
+import type { LinkStatus, RelayState, Role, VsiStatus } from '../model.ts';
 import type { Port } from '../port/port.ts';
 import type { LinkUp, PassedOn, RememberedPeer } from '../port/role.ts';
 import type { SocketError } from '../raw-socket/index.ts';
 import type { Store, StoredPeer } from '../store/store.ts';
 import { Alarm, fromEpoch, now, toEpoch } from './clock.ts';
+import { lldpTiming } from './settings.ts';
+import { linkTimers, peerStatus } from './status.ts';
 
 export interface Log {
   debug(fields: object, text: string): void;
@@ -32,14 +38,30 @@ export interface Surroundings {
 }
 
 /** What both roles' machines have in common. */
-interface Machine<Effect> {
+interface Machine<Effect, Vsi> {
   readonly port: Port | undefined;
+  readonly evb: { readonly remote: unknown };
+  readonly relay: RelayState;
+  readonly relayReason: string;
+  readonly timers: VdpTimers;
+  readonly counters: Record<string, number>;
+  readonly vsis: ReadonlyMap<string, Vsi>;
+  setLldpTiming(timing: LldpTiming, now: number): Effect[];
   frame(frame: EthernetFrame, now: number): Effect[];
   advance(now: number): Effect[];
   nextDeadline(): number;
   linkDown(reason: string, now: number): Effect[];
   shutdown(now: number): Effect[];
 }
+
+/** What the configuration says of one link, and what it says of all. */
+export interface LinkSettings<LinkConfig extends { lldp: UplinkConfig['lldp'] }> {
+  config: LinkConfig;
+  limits: Config['limits'];
+  profiles: readonly Profile[];
+}
+
+type CommonSettings = LinkSettings<{ lldp: UplinkConfig['lldp'] }>;
 
 /** Milliseconds that a goodbye may take at each of its steps. */
 const GOODBYE_MAX = 2_000;
@@ -50,11 +72,11 @@ const LOG_LINES_PER_SECOND = 20;
  * Runs the machine of one configured interface: opens and closes its socket as the kernel's link comes and goes, gives it
  * frames and time, executes its effects. The interface may not exist yet; then the driver waits for it.
  */
-export abstract class LinkDriver<Effect extends { kind: string }> {
+export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { readonly id: string }> {
   readonly name: string;
   abstract readonly role: Role;
   protected readonly around: Surroundings;
-  protected abstract readonly machine: Machine<Effect>;
+  protected abstract readonly machine: Machine<Effect, Vsi>;
   protected link: KernelLink | undefined;
   protected framesPerSecond: number;
   #socket: Link | undefined;
@@ -77,8 +99,29 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
     this.framesPerSecond = framesPerSecond;
   }
 
-  abstract status(): LinkStatus;
-  abstract vsis(): VsiStatus[];
+  status(): LinkStatus {
+    const { machine } = this;
+    return {
+      name: this.name,
+      role: this.role,
+      mac: this.link?.mac ?? '',
+      protocol: machine.evb.remote === undefined ? 'none' : 'ratified',
+      relay: machine.relay,
+      relayReason: this.absence ?? machine.relayReason,
+      peer: peerStatus(machine.port),
+      timers: linkTimers(machine.timers, machine.port),
+      counters: { ...this.counters, ...machine.counters, vsis: machine.vsis.size },
+    };
+  }
+
+  vsis(): VsiStatus[] {
+    return [...this.machine.vsis.values()].map((vsi) => this.vsiStatus(vsi));
+  }
+
+  /** `id` as users write it, in either case. */
+  has(id: string): boolean {
+    return this.find(id) !== undefined;
+  }
 
   get released(): boolean {
     return this.#state === 'releasing' || this.#state === 'released';
@@ -143,6 +186,22 @@ export abstract class LinkDriver<Effect extends { kind: string }> {
 
   /** `this.link` is new. */
   protected kernelChanged(): void {}
+
+  protected abstract vsiStatus(vsi: Vsi): VsiStatus;
+
+  protected find(id: string): Vsi | undefined {
+    const wanted = id.toLowerCase();
+    return [...this.machine.vsis.values()].find((vsi) => vsi.id === wanted);
+  }
+
+  /** The settings that both roles have, as far as they differ. */
+  protected applyCommon(before: CommonSettings, after: CommonSettings): void {
+    if (!isDeepStrictEqual(before.config.lldp, after.config.lldp)) {
+      this.perform(this.machine.setLldpTiming(lldpTiming(after.config.lldp), now()));
+    }
+    this.framesPerSecond = after.limits['frames-per-second'];
+    this.#socket?.limit(this.framesPerSecond);
+  }
 
   /** Ends the VSIs of this link before it is released. */
   protected abstract letGo(): Promise<void>;

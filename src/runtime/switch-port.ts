@@ -1,32 +1,24 @@
 import { CAPABILITY_MAC_BRIDGE } from '../../protocols/lldp-codec/index.ts';
 import { Bridge, type BridgeEffect, type BridgePolicy, type BridgeVsi } from '../bridge/bridge.ts';
-import type { Config, PortConfig } from '../config/config.ts';
-import type { Profile } from '../config/profile.ts';
+import type { PortConfig } from '../config/config.ts';
 import type { BridgePortJournal } from '../kernel/bridge-port.ts';
-import { EvbError, type LinkStatus, type VsiStatus } from '../model.ts';
+import { EvbError, type VsiStatus } from '../model.ts';
 import type { LinkUp } from '../port/role.ts';
 import { now } from './clock.ts';
-import { LinkDriver, type Surroundings } from './link-driver.ts';
+import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.ts';
 import { PortKeeper } from './port-keeper.ts';
 import { fromStored, toStored } from './requests.ts';
 import { lldpTiming, systemDescription } from './settings.ts';
-import { linkTimers, peerStatus, vsiStatus } from './status.ts';
-
-/** What the configuration says of one port, and what it says of all. */
-export interface PortSettings {
-  config: PortConfig;
-  limits: Config['limits'];
-  profiles: readonly Profile[];
-}
+import { vsiStatus } from './status.ts';
 
 /** A port of the configuration, run: its bridge machine, the kernel's bridge port, its part of the store. */
-export class SwitchPort extends LinkDriver<BridgeEffect> {
+export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
   readonly role = 'bridge';
   protected readonly machine: Bridge;
-  #settings: PortSettings;
+  #settings: LinkSettings<PortConfig>;
   #keeper: PortKeeper;
 
-  constructor(name: string, settings: PortSettings, around: Surroundings) {
+  constructor(name: string, settings: LinkSettings<PortConfig>, around: Surroundings) {
     super(name, around, settings.limits['frames-per-second']);
     this.#settings = settings;
     const { config } = settings;
@@ -40,16 +32,10 @@ export class SwitchPort extends LinkDriver<BridgeEffect> {
   }
 
   /** What differs is applied to the running port; `interop` when it comes up the next time. */
-  reconfigure(settings: PortSettings): void {
-    const { config } = settings;
-    const before = this.#settings.config;
+  reconfigure(settings: LinkSettings<PortConfig>): void {
+    const before = this.#settings;
     this.#settings = settings;
-    if (
-      before.lldp['tx-interval'] !== config.lldp['tx-interval'] ||
-      before.lldp['tx-hold'] !== config.lldp['tx-hold']
-    ) {
-      this.perform(this.machine.setLldpTiming(lldpTiming(config.lldp), now()));
-    }
+    this.applyCommon(before, settings);
     this.perform(this.machine.setPolicy(bridgePolicy(settings), now()));
   }
 
@@ -79,32 +65,9 @@ export class SwitchPort extends LinkDriver<BridgeEffect> {
     this.perform(this.machine.setBridged(this.#keeper.bridged, now()));
   }
 
-  status(): LinkStatus {
-    const { machine } = this;
-    return {
-      name: this.name,
-      role: this.role,
-      mac: this.link?.mac ?? '',
-      protocol: machine.evb.remote === undefined ? 'none' : 'ratified',
-      relay: machine.relay,
-      relayReason: this.absence ?? machine.relayReason,
-      peer: peerStatus(machine.port),
-      timers: linkTimers(machine.timers, machine.port),
-      counters: { ...this.counters, ...machine.counters, vsis: machine.vsis.size },
-    };
-  }
-
-  vsis(): VsiStatus[] {
-    return [...this.machine.vsis.values()].map((vsi) => this.#status(vsi));
-  }
-
-  has(id: string): boolean {
-    return this.#find(id) !== undefined;
-  }
-
   /** The bridge throws a VSI out: an unsolicited DeAssociate. */
   async deassociate(id: string): Promise<void> {
-    const vsi = this.#find(id);
+    const vsi = this.find(id);
     if (vsi === undefined) throw new EvbError('NoSuchVsi', `there is no VSI ${id} on ${this.name}`);
     this.perform(this.machine.remove(vsi.key, 'removed by the administrator', now()));
   }
@@ -163,24 +126,19 @@ export class SwitchPort extends LinkDriver<BridgeEffect> {
     });
   }
 
-  #find(id: string): BridgeVsi | undefined {
-    const wanted = id.toLowerCase();
-    return [...this.machine.vsis.values()].find((vsi) => vsi.id === wanted);
-  }
-
   #tell(vsi: BridgeVsi, removed: boolean): void {
-    const status = this.#status(vsi);
+    const status = this.vsiStatus(vsi);
     this.log('info', `VSI ${status.id} ${status.state}: ${status.reason}`);
     this.around.vsiChanged(status, removed);
   }
 
-  #status(vsi: BridgeVsi): VsiStatus {
+  protected override vsiStatus(vsi: BridgeVsi): VsiStatus {
     const { command, profile, state, history } = vsi;
     return { ...vsiStatus(this.name, command, state, history), profile, owner: 'peer' };
   }
 }
 
-function bridgePolicy({ config, limits, profiles }: PortSettings): BridgePolicy {
+function bridgePolicy({ config, limits, profiles }: LinkSettings<PortConfig>): BridgePolicy {
   return {
     evb: config.evb,
     reflectiveRelay: config['reflective-relay'],

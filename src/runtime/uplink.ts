@@ -1,18 +1,17 @@
 import { CAPABILITY_STATION_ONLY } from '../../protocols/lldp-codec/index.ts';
 import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
 import { vsiKey } from '../../protocols/vdp/index.ts';
-import type { Config, UplinkConfig } from '../config/config.ts';
-import type { Profile } from '../config/profile.ts';
-import { EvbError, type LinkStatus, type VsiRequest, type VsiStatus } from '../model.ts';
+import type { UplinkConfig } from '../config/config.ts';
+import { EvbError, type VsiRequest, type VsiStatus } from '../model.ts';
 import type { LinkUp } from '../port/role.ts';
 import { Station, type StationEffect, type StationPolicy } from '../station/station.ts';
 import type { StationVsi } from '../station/vsi.ts';
 import type { StoredVsi } from '../store/store.ts';
 import { now } from './clock.ts';
-import { LinkDriver, type Surroundings } from './link-driver.ts';
+import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.ts';
 import { fromStored, toCommand, toStored } from './requests.ts';
 import { lldpTiming, systemDescription } from './settings.ts';
-import { linkTimers, peerStatus, vsiStatus } from './status.ts';
+import { vsiStatus } from './status.ts';
 
 const DEFAULT_TIMEOUT = 20_000;
 const OWNER_DBUS = 'dbus';
@@ -23,22 +22,15 @@ interface Waiting {
   timer: NodeJS.Timeout;
 }
 
-/** What the configuration says of one uplink, and what it says of all. */
-export interface UplinkSettings {
-  config: UplinkConfig;
-  limits: Config['limits'];
-  profiles: readonly Profile[];
-}
-
 /** An uplink of the configuration, run: its station machine, its requests, its part of the store. */
-export class Uplink extends LinkDriver<StationEffect> {
+export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   readonly role = 'station';
   protected readonly machine: Station;
-  #settings: UplinkSettings;
+  #settings: LinkSettings<UplinkConfig>;
   readonly #waiting = new Map<number, Waiting>();
   #nextTicket = 1;
 
-  constructor(name: string, settings: UplinkSettings, around: Surroundings) {
+  constructor(name: string, settings: LinkSettings<UplinkConfig>, around: Surroundings) {
     super(name, around, settings.limits['frames-per-second']);
     this.#settings = settings;
     const { config } = settings;
@@ -51,16 +43,10 @@ export class Uplink extends LinkDriver<StationEffect> {
   }
 
   /** What differs is applied to the running link; `peer` and `interop` when it comes up the next time. */
-  reconfigure(settings: UplinkSettings): void {
-    const { config } = settings;
-    const before = this.#settings.config;
+  reconfigure(settings: LinkSettings<UplinkConfig>): void {
+    const before = this.#settings;
     this.#settings = settings;
-    if (
-      before.lldp['tx-interval'] !== config.lldp['tx-interval'] ||
-      before.lldp['tx-hold'] !== config.lldp['tx-hold']
-    ) {
-      this.perform(this.machine.setLldpTiming(lldpTiming(config.lldp), now()));
-    }
+    this.applyCommon(before, settings);
     this.perform(this.machine.setPolicy(stationPolicy(settings), now()));
   }
 
@@ -77,29 +63,6 @@ export class Uplink extends LinkDriver<StationEffect> {
         );
       }
     }
-  }
-
-  status(): LinkStatus {
-    const { machine } = this;
-    return {
-      name: this.name,
-      role: this.role,
-      mac: this.link?.mac ?? '',
-      protocol: machine.evb.remote === undefined ? 'none' : 'ratified',
-      relay: machine.relay,
-      relayReason: this.absence ?? machine.relayReason,
-      peer: peerStatus(machine.port),
-      timers: linkTimers(machine.timers, machine.port),
-      counters: { ...this.counters, ...machine.counters, vsis: machine.vsis.size },
-    };
-  }
-
-  vsis(): VsiStatus[] {
-    return [...this.machine.vsis.values()].map((vsi) => this.#status(vsi));
-  }
-
-  has(id: string): boolean {
-    return this.#find(id) !== undefined;
   }
 
   /** Resolves when the bridge has confirmed, rejects with EvbError when it refused or the time is up. */
@@ -125,11 +88,11 @@ export class Uplink extends LinkDriver<StationEffect> {
       () => this.machine.vsis.get(key),
       'it stays wanted and is asked for again',
     );
-    return this.#status(vsi);
+    return this.vsiStatus(vsi);
   }
 
   async deassociate(id: string): Promise<void> {
-    const vsi = this.#find(id);
+    const vsi = this.find(id);
     if (vsi === undefined) throw new EvbError('NoSuchVsi', `there is no VSI ${id} on ${this.name}`);
     await this.#durably(() => this.around.store.deleteVsi(this.name, vsi.key));
     await this.#settlement(
@@ -176,11 +139,6 @@ export class Uplink extends LinkDriver<StationEffect> {
       throw new EvbError('NotReady', `${this.name} is released; evbctl reload takes it up again`);
     const objection = this.machine.objection(command, OWNER_DBUS);
     if (objection !== undefined) throw new EvbError(objection.name, `${this.name}: ${objection.message}`);
-  }
-
-  #find(id: string): StationVsi | undefined {
-    const wanted = id.toLowerCase();
-    return [...this.machine.vsis.values()].find((vsi) => vsi.id === wanted);
   }
 
   /** What cannot be made durable is not begun. */
@@ -232,7 +190,7 @@ export class Uplink extends LinkDriver<StationEffect> {
   }
 
   #tell(vsi: StationVsi, removed: boolean): void {
-    const status = this.#status(vsi);
+    const status = this.vsiStatus(vsi);
     this.log(
       status.state === 'failed' ? 'warn' : 'info',
       `VSI ${status.id} ${status.state}: ${status.reason}`,
@@ -240,7 +198,7 @@ export class Uplink extends LinkDriver<StationEffect> {
     this.around.vsiChanged(status, removed);
   }
 
-  #status(vsi: StationVsi): VsiStatus {
+  protected override vsiStatus(vsi: StationVsi): VsiStatus {
     const { command, owner, profile, state, history } = vsi;
     return { ...vsiStatus(this.name, command, state, history), profile, owner };
   }
@@ -255,7 +213,7 @@ function storedVsi(
   return { wanted: toStored(wanted), ...(inForce && { inForce: toStored(inForce) }), owner, profile };
 }
 
-function stationPolicy({ config, limits }: UplinkSettings): StationPolicy {
+function stationPolicy({ config, limits }: LinkSettings<UplinkConfig>): StationPolicy {
   return {
     evb: config.evb,
     reflectiveRelay: config['reflective-relay'],
