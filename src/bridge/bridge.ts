@@ -129,6 +129,8 @@ export class Bridge extends Role<OwnEffect> {
     const effects: BridgeEffect[] = this.bringUp(link, now);
     if (this.evb.remote === undefined)
       effects.push(...this.#releaseAll('its station has not been heard since', now));
+    // The whole toutKeepAlive that they have begins with what was negotiated, not with our own proposal.
+    for (const { machine } of this.vsis.values()) machine.resume(machine.operCmd!, now);
     if (link.hairpin && this.evb.relayWanted) {
       this.#kernel = { ...this.#kernel, hairpin: true };
       effects.push(...this.fromEvb(this.evb.applied(true), now));

@@ -248,7 +248,11 @@ export class Station extends Role<OwnEffect> {
       case 'peerRestarted':
         // Its ECP numbers begin anew, perhaps at the one that we heard last.
         this.port?.forgetSequence();
-        return now > this.#heardSince ? this.#askAllSoon(now) : [];
+        // It listens to nobody whom it has not heard, and to hear us from it is no news that would make us speak.
+        return [
+          ...this.fromPort(this.port?.setEvbTlv(this.evb.tlv) ?? [], now),
+          ...(now > this.#heardSince ? this.#askAllSoon(now) : []),
+        ];
       default:
         return [];
     }

@@ -127,3 +127,19 @@ describe('what a port remembers', () => {
     expect([wire.station.vsis.size, wire.station.port!.unanswered.size]).toEqual([0, 0]);
   });
 });
+
+describe('a bridge that was killed and started again', () => {
+  it('counts toutKeepAlive with what is negotiated', () => {
+    const slow = { r: 3, rte: 14, rwd: 20, rka: 20 };
+    const wire = associated(new Wire({ proposal: slow }, { proposal: { ...slow, rka: 14 } }));
+    wire.pass(100).replaceBridge().pass(5_000);
+    expect([state(wire), atBridge(wire)]).toEqual(['associated', 'associated']);
+    expect(wire.station.vsis.get(KEY)!.history.transitions).toHaveLength(2);
+  });
+
+  it('and has forgotten everything hears its station at once, though that has nothing new to say', () => {
+    const wire = associated(new Wire({ reflectiveRelay: 'off', groupIds: true }));
+    wire.pass(5_000).restartBridge().pass(50);
+    expect([state(wire), atBridge(wire)]).toEqual(['associated', 'associated']);
+  });
+});
