@@ -158,6 +158,12 @@ export function answerTime(pair: PairPlan): number {
   return 2 * (largest(pair).r + 1) * ackTimer + reinitKeepAlive + SECOND;
 }
 
+/** A loss of state that shows in LLDP: two rounds of telling within the credit, the pause between two rounds of asking, the answers. */
+export function promptTime(pair: PairPlan): number {
+  const { r } = largest(pair);
+  return 3 * SECOND + SECOND + 4 * (r + 1) * vdpTimers(largest(pair)).ackTimer;
+}
+
 export function largest({ stationProposal, bridgeProposal }: PairPlan): EvbParameters {
   const of = (key: keyof EvbParameters) => Math.max(stationProposal[key], bridgeProposal[key]);
   return { r: of('r'), rte: of('rte'), rwd: of('rwd'), rka: of('rka') };

@@ -3,7 +3,7 @@ import type { EvbError } from '../../src/model.ts';
 import { Checks, fail, Violation } from './checks.ts';
 import { KernelBridge } from './kernel.ts';
 import { Pair, tracing } from './pair.ts';
-import { answerTime, type Plan, recoveryTime } from './plan.ts';
+import { answerTime, type Plan, promptTime, recoveryTime } from './plan.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { Users } from './users.ts';
@@ -108,6 +108,8 @@ export class World {
     this.pass(Math.max(...plan.pairs.map(answerTime)));
     this.#agree('after what had been refused was asked for again');
     this.#rest();
+    this.#replace();
+    this.#loseState();
   }
 
   /** What was refused in the turmoil is asked for in the calm, where nothing speaks against it. */
@@ -138,6 +140,40 @@ export class World {
     this.pairs.forEach((pair, at) => {
       if (pair.shows !== shows[at]) fail(pair, 'a VSI changes although nothing happens');
     });
+  }
+
+  /** Daemons killed and started again with what they had stored: nobody on the other side notices. */
+  #replace(): void {
+    for (const pair of this.pairs) {
+      const { shows } = pair;
+      pair.bridge.kill(false);
+      pair.bridge.start(true);
+      this.pass(promptTime(pair.plan));
+      if (pair.shows !== shows) fail(pair, 'the station notices that a bridge was replaced');
+      const before = [...pair.bridge.machine!.vsis.values()];
+      pair.station.kill(false);
+      pair.startStation();
+      this.pass(promptTime(pair.plan));
+      for (const vsi of before) {
+        if (pair.bridge.machine!.vsis.get(vsi.key) !== vsi)
+          fail(pair, `${vsi.key} did not outlive a daemon of the station`);
+      }
+    }
+    this.#agree('after daemons were replaced');
+  }
+
+  /** A bridge that has forgotten everything: where its station can see that, all is in force again at once. */
+  #loseState(): void {
+    // A station that was replaced itself must have heard its own status echoed once.
+    this.pass((this.plan.lldp.msgTxInterval + 1) * SECOND);
+    for (const pair of this.pairs) {
+      pair.bridge.kill(true);
+      pair.bridge.start(true);
+      const { sgid, rrreq, rrstat } = pair.station.machine!.evb.tlv.stationStatus;
+      const visible = sgid || rrreq || rrstat !== 0;
+      this.pass(visible ? promptTime(pair.plan) : recoveryTime(this.plan, pair.plan));
+    }
+    this.#agree('after the bridges had lost their state');
   }
 
   pass(milliseconds: number): void {
