@@ -1,6 +1,7 @@
-import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
+import { decodeEcpdu, type Ecpdu } from '../../protocols/ecp/index.ts';
+import { ETHERTYPE_ECP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
 import type { LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
-import type { MacAddress } from '../../protocols/octets/index.ts';
+import { DecodeError, type MacAddress } from '../../protocols/octets/index.ts';
 import { Bridge, type BridgeEffect, type BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { EvbError } from '../../src/model.ts';
 import type { LinkUp, PassedOn, RoleOptions } from '../../src/port/role.ts';
@@ -28,6 +29,16 @@ interface Machine {
   nextDeadline(): number;
 }
 
+export function ecpduOf({ etherType, payload }: EthernetFrame): Ecpdu | undefined {
+  if (etherType !== ETHERTYPE_ECP) return undefined;
+  try {
+    return decodeEcpdu(payload);
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
+}
+
 /** Frames that a frozen daemon's socket keeps for it. */
 const SOCKET_MAX = 64;
 
@@ -39,6 +50,11 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
   /** Time of the machine's next deadline; what is frozen misses its own. */
   due = Number.POSITIVE_INFINITY;
   frozen = false;
+  /** How often ECP has begun anew. */
+  ecpRuns = 0;
+  /** Numbers of the ECPDUs that the peer has acknowledged. */
+  readonly acknowledged = new Set<number>();
+  #hasPeer = false;
   #frames: EthernetFrame[] = [];
   #inbox: (() => void)[] = [];
   #carrier = false;
@@ -130,8 +146,14 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
     if (this.machine === undefined) return;
     // Own frames that come back are dropped before the machine, as src/link does.
     if (frame.source === this.around.mac) return;
-    if (!this.frozen) this.perform(this.receive(frame));
+    if (!this.frozen) this.#take(frame);
     else if (this.#frames.length < SOCKET_MAX) this.#frames.push(frame);
+  }
+
+  #take(frame: EthernetFrame): void {
+    const ecpdu = ecpduOf(frame);
+    if (ecpdu?.operation === 'ack') this.acknowledged.add(ecpdu.sequence);
+    this.perform(this.receive(frame));
   }
 
   advance(): void {
@@ -152,10 +174,16 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
 
   protected common(effect: PassedOn): void {
     if (effect.kind === 'send') this.around.send(effect.frame);
-    else if (effect.kind === 'peer') this.#remember(effect.neighbour);
+    else if (effect.kind === 'peer') {
+      if (effect.neighbour === undefined || !this.#hasPeer) this.ecpRuns++;
+      this.#hasPeer = effect.neighbour !== undefined;
+      this.#remember(effect.neighbour);
+    }
   }
 
   #open(peer: LinkUp['peer']): void {
+    this.ecpRuns++;
+    this.acknowledged.clear();
     const link = { mac: this.around.mac, firstSequence: this.around.random.integer(1, 65535) };
     this.perform(this.open(peer === undefined ? link : { ...link, peer }));
   }

@@ -6,7 +6,7 @@ import { decodeVdp, type VsiCommand, type VsiTlv } from '../../protocols/vdp/ind
 import type { BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { RoleOptions } from '../../src/port/role.ts';
 import type { StationPolicy } from '../../src/station/station.ts';
-import { BridgeHost, OWNER, StationHost } from './host.ts';
+import { BridgeHost, ecpduOf, StationHost } from './host.ts';
 import { type KernelBridge, KernelPort } from './kernel.ts';
 import type { Faults, PairPlan, Plan } from './plan.ts';
 import type { Random } from './random.ts';
@@ -21,7 +21,17 @@ export interface Watcher {
   /** VSI TLVs that one side hands to the wire for the first time, or that arrive. */
   sent(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void;
   arrived(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void;
+  /** An ECPDU was followed by another, neither acknowledged nor given up. */
+  overtaken(pair: Pair, from: Side, sequence: number): void;
   shown(pair: Pair, key: string, text: string): void;
+}
+
+/** The last ECP request of a side, and how things stood then. */
+interface LastEcp {
+  payload: Uint8Array;
+  sequence: number;
+  errors: number;
+  ecpRuns: number;
 }
 
 /** Exponents and lives that a flipped bit may not exceed: with them the run would take days. */
@@ -51,7 +61,7 @@ export class Pair {
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #watcher: Watcher;
-  readonly #lastEcp: Partial<Record<Side, Uint8Array>> = {};
+  readonly #lastEcp: Partial<Record<Side, LastEcp>> = {};
   readonly #lastArrival = { station: 0, bridge: 0 };
   readonly #underWay = { station: 0, bridge: 0 };
   #epoch = 0;
@@ -194,11 +204,19 @@ export class Pair {
 
   /** Retransmissions say what was said before: they are looked at once. */
   #look(from: Side, frame: EthernetFrame): void {
-    if (frame.etherType !== ETHERTYPE_ECP || frame.payload === this.#lastEcp[from]) return;
+    if (frame.etherType !== ETHERTYPE_ECP || frame.payload === this.#lastEcp[from]?.payload) return;
+    const ecpdu = ecpduOf(frame);
+    if (ecpdu?.operation !== 'request') return;
+    const host = this[from];
+    const { ecpRuns } = host;
+    const errors = host.machine!.port!.ecpCounters.txErrors;
+    const last = this.#lastEcp[from];
+    this.#lastEcp[from] = { payload: frame.payload, sequence: ecpdu.sequence, errors, ecpRuns };
+    if (last !== undefined && last.ecpRuns === ecpRuns && last.errors === errors) {
+      if (!host.acknowledged.has(last.sequence)) this.#watcher.overtaken(this, from, last.sequence);
+    }
     const vdp = vdpOf(frame);
-    if (vdp === undefined) return;
-    this.#lastEcp[from] = frame.payload;
-    this.#watcher.sent(this, from, vdp.vsis, vdp.manager);
+    if (vdp !== undefined) this.#watcher.sent(this, from, vdp.vsis, vdp.manager);
   }
 
   /** undefined: the frame check sequence caught it, which it also does where time would stand still otherwise. */
@@ -226,11 +244,11 @@ function isExcessive(payload: Uint8Array, original: Uint8Array): boolean {
   }
 }
 
-function vdpOf({ etherType, payload }: EthernetFrame) {
-  if (etherType !== ETHERTYPE_ECP) return undefined;
+function vdpOf(frame: EthernetFrame) {
+  const ecpdu = ecpduOf(frame);
+  if (ecpdu?.operation !== 'request') return undefined;
   try {
-    const ecpdu = decodeEcpdu(payload);
-    return ecpdu.operation === 'request' ? decodeVdp(ecpdu.ulpdu) : undefined;
+    return decodeVdp(ecpdu.ulpdu);
   } catch (error) {
     if (error instanceof DecodeError) return undefined;
     throw error;
@@ -278,5 +296,3 @@ export function bridgePolicy(plan: PairPlan): BridgePolicy {
     vsisPerLink: plan.bridgeVsis,
   };
 }
-
-export { OWNER };

@@ -2,7 +2,7 @@ import type { EvbStation } from '../../protocols/evb/index.ts';
 import type { EvbError } from '../../src/model.ts';
 import { Checks, fail, Violation } from './checks.ts';
 import { KernelBridge } from './kernel.ts';
-import { Pair, tracing } from './pair.ts';
+import { Pair, type Side, tracing } from './pair.ts';
 import { answerTime, type Plan, promptTime, recoveryTime } from './plan.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
@@ -54,6 +54,8 @@ export class World {
         this.checks.sent(pair, ...args),
       arrived: (pair: Pair, ...args: Parameters<Checks['arrived']> extends [Pair, ...infer A] ? A : never) =>
         this.checks.arrived(pair, ...args),
+      overtaken: (pair: Pair, from: Side, sequence: number) =>
+        fail(pair, `the ${from} lets ECPDU ${sequence} be overtaken, neither acknowledged nor given up`),
       shown: (pair: Pair, key: string, text: string) => this.#trace(pair, `${key} ${text}`),
     };
     this.pairs = plan.pairs.map(
