@@ -126,16 +126,15 @@ export class Bridge extends Role<OwnEffect> {
    * earlier run left on.
    */
   linkUp(link: LinkUp & { hairpin: boolean }, now: number): BridgeEffect[] {
-    const effects: BridgeEffect[] = this.bringUp(link, now);
-    if (this.evb.remote === undefined)
-      effects.push(...this.#releaseAll('its station has not been heard since', now));
-    // The whole toutKeepAlive that they have begins with what was negotiated, not with our own proposal.
-    for (const { machine } of this.vsis.values()) machine.resume(machine.operCmd!, now);
-    if (link.hairpin && this.evb.relayWanted) {
-      this.#kernel = { ...this.#kernel, hairpin: true };
-      effects.push(...this.fromEvb(this.evb.applied(true), now));
-    }
-    return [...effects, ...this.begin(now), ...this.flush(now), { kind: 'shape' }];
+    const heard = this.bringUp(link, now);
+    const over =
+      this.evb.remote === undefined ? this.#releaseAll('its station has not been heard since', now) : [];
+    // The whole toutKeepAlive that the others have begins with what was negotiated, not with our own proposal.
+    for (const { machine } of this.vsis.values()) if (machine.operCmd) machine.resume(machine.operCmd, now);
+    const reflects = link.hairpin && this.evb.relayWanted;
+    if (reflects) this.#kernel = { ...this.#kernel, hairpin: true };
+    const applied = reflects ? this.fromEvb(this.evb.applied(true), now) : [];
+    return [...heard, ...over, ...applied, ...this.begin(now), ...this.flush(now), { kind: 'shape' }];
   }
 
   linkDown(reason: string, now: number): BridgeEffect[] {

@@ -228,9 +228,9 @@ export class Station extends Role<OwnEffect> {
   setPolicy(policy: StationPolicy, now: number): StationEffect[] {
     const before = this.#policy;
     this.#policy = policy;
-    const effects: StationEffect[] = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
-    if (before.evb !== policy.evb) effects.push(...this.#switchEvb(now));
-    return [...effects, ...this.linkChanged()];
+    const changed = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
+    const switched = before.evb === policy.evb ? [] : this.#switchEvb(now);
+    return [...changed, ...switched, ...this.linkChanged()];
   }
 
   protected override get evbEnabled(): boolean {
