@@ -128,7 +128,12 @@ describe('evbd', () => {
           '--timeout',
           '0.2',
         );
-        expect(late).toMatchObject({ status: 4, stderr: expect.stringContaining('no such interface') });
+        expect(late).toMatchObject({ status: 4 });
+        const [vsi] = await host.vsis();
+        expect(vsi).toMatchObject({
+          state: 'associating',
+          reason: expect.stringContaining('no such interface'),
+        });
         expect(await host.evbctl('wait', 'eth9', 'relay')).toMatchObject({ status: 2 });
         world.in(
           'sta',
