@@ -229,7 +229,7 @@ describe.runIf(ready)('what was asked for', { timeout: 60_000 }, () => {
       '--profile',
       'web',
       '--timeout',
-      '0.5',
+      '3',
     );
     expect(asked).toMatchObject({ status: 4 });
     await station.stop('SIGKILL');

@@ -126,7 +126,7 @@ describe('evbd', () => {
           '--type-version',
           '1',
           '--timeout',
-          '0.2',
+          '3',
         );
         expect(late).toMatchObject({ status: 4 });
         const [vsi] = await host.vsis();
