@@ -105,9 +105,17 @@ async function clean() {
   }
 }
 
+/** What /proc tells of a process; empty when it has ended in the meantime. */
+function ofProcess(file) {
+  try {
+    return fs.readFileSync(`/proc/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 const descendants = (pid) =>
-  fs
-    .readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  ofProcess(`${pid}/task/${pid}/children`)
     .trim()
     .split(' ')
     .filter(Boolean)
@@ -147,9 +155,13 @@ async function killed() {
   for (const target of ['lab.mjs', 'unshare', 'main.js', 'group']) {
     const run = start([]);
     await pause(wholeMs * (0.3 + 0.5 * random()));
-    const isTarget = (pid) =>
-      fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, 2).join(' ').includes(target);
-    const pid = target === 'group' ? -run.child.pid : descendants(run.child.pid).find(isTarget);
+    const isTarget = (pid) => ofProcess(`${pid}/cmdline`).split('\0').slice(0, 2).join(' ').includes(target);
+    let pid = target === 'group' ? -run.child.pid : undefined;
+    // It may be between two of its programs just now.
+    for (let tries = 0; pid === undefined && tries < 1000; tries++) {
+      pid = descendants(run.child.pid).find(isTarget);
+      if (pid === undefined) await pause(2);
+    }
     process.kill(pid, 'SIGKILL');
     tell({ what: 'killed', target, exit: await run.exit, ...(await clean()), stderr: run.stderr });
   }
