@@ -15,6 +15,7 @@ import {
 } from '../../protocols/vdp/index.ts';
 import { EvbError, type RelayState } from '../model.ts';
 import { type LinkUp, type PassedOn, Role, type RoleOptions } from '../port/role.ts';
+import { type PeerPolicy, Treatment } from './treatment.ts';
 import { type Owner, StationVsi } from './vsi.ts';
 
 export interface StationPolicy {
@@ -24,8 +25,7 @@ export interface StationPolicy {
   groupIds: boolean;
   proposal: EvbStationPolicy['proposal'];
   vsisPerLink: number;
-  /** How gently the peer is treated: lldpad loses a request that comes while it works on another; auto learns that. */
-  peer: 'auto' | 'standard' | 'lldpad';
+  peer: PeerPolicy;
 }
 
 /** Names the waiting call of a user; settled exactly once, unless the caller gave up before. */
@@ -47,13 +47,6 @@ const FAILED_MAX = 64;
 /** Pause before a VSI that got no answer, or that the bridge threw out, is asked for again: doubled each time. */
 const RETRY_FIRST = 1_000;
 const RETRY_LAST = 60_000;
-/** Milliseconds until an acknowledged request without an answer is repeated: of a peer not known to lose any, and of one that does. */
-const REPEAT_AFTER = 500;
-const REPEAT_SOON = 100;
-/** Answers after which VSIs are put together into ECPDUs. */
-const PROBATION = 8;
-/** lldpad sends one answer per ack timer, acknowledged or not: at 14 six a second, fewer than its keepalives (interop-notes.md 10, row 9). */
-const LLDPAD_RTE = 8;
 /** Answers in a row that neither grant nor refuse, after which the bridge is believed to mean it. */
 const DOUBTS_MAX = 3;
 const NO_GROUPS = 'the bridge and this link have not agreed on group ids';
@@ -68,20 +61,17 @@ export class Station extends Role<OwnEffect> {
   #heardSince = Number.POSITIVE_INFINITY;
   #askedAllAt = Number.NEGATIVE_INFINITY;
   #askAllAt = Number.POSITIVE_INFINITY;
-  /** The peer was seen to lose requests. */
-  #loses = false;
-  #isLldpad = false;
-  /** Answers since the link came up. */
-  #answers = 0;
-  /** VSIs that were asked for again within the same respWaitDelay, and how often. */
-  readonly #repeated = new Map<string, number>();
-  readonly counters = { requestsRepeated: 0 };
+  readonly #treatment: Treatment;
 
   constructor(policy: StationPolicy, options: RoleOptions) {
     super(options);
     this.#policy = policy;
-    this.#isLldpad = policy.peer === 'lldpad';
+    this.#treatment = new Treatment(policy.peer);
     this.evb = new EvbStation(this.#evbPolicy());
+  }
+
+  get counters() {
+    return this.#treatment.counters;
   }
 
   get relay(): RelayState {
@@ -94,8 +84,8 @@ export class Station extends Role<OwnEffect> {
 
   linkUp(link: LinkUp, now: number): StationEffect[] {
     const effects = this.bringUp(link, now);
-    this.#answers = 0;
-    this.port!.patient = this.#isPatient;
+    this.#treatment.linkUp();
+    this.port!.patient = this.#treatment.patient;
     this.port!.expectsAnswers = true;
     return [...effects, ...this.begin(now), ...this.flush(now), ...this.#showWaiting(now)];
   }
@@ -117,7 +107,7 @@ export class Station extends Role<OwnEffect> {
   nextDeadline(): number {
     let deadline = Math.min(this.portDeadline(), this.vdpUp ? this.#askAllAt : Number.POSITIVE_INFINITY);
     for (const [key, since] of this.port?.unanswered ?? [])
-      deadline = Math.min(deadline, this.#repeatAt(key, since));
+      deadline = Math.min(deadline, this.#treatment.repeatAt(key, since));
     for (const { machine, retryAt } of this.vsis.values()) {
       deadline = Math.min(deadline, machine.nextDeadline(), this.vdpUp ? retryAt : Number.POSITIVE_INFINITY);
     }
@@ -228,6 +218,7 @@ export class Station extends Role<OwnEffect> {
   setPolicy(policy: StationPolicy, now: number): StationEffect[] {
     const before = this.#policy;
     this.#policy = policy;
+    this.#treatment.policy = policy.peer;
     const changed = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
     const switched = before.evb === policy.evb ? [] : this.#switchEvb(now);
     return [...changed, ...switched, ...this.linkChanged()];
@@ -355,44 +346,22 @@ export class Station extends Role<OwnEffect> {
     return [...effects, ...this.flush(now)];
   }
 
-  /** lldpad flags a value as its peer's when it is its own as well (evb-tlv.md 1.7). */
-  get #looksLikeLldpad(): boolean {
-    const { remote, tlv } = this.evb;
-    return remote?.rwdRol === true && !tlv.rwdRol && remote.rwd === tlv.rwd;
-  }
-
-  /** A new peer is asked for one VSI after the other until it has shown that it answers; one that loses any, for good. */
-  get #isPatient(): boolean {
-    if (this.#policy.peer !== 'auto') return this.#policy.peer === 'lldpad';
-    return this.#isLldpad || this.#loses || this.#answers < PROBATION;
-  }
-
-  /** Whether the peer is lldpad shows in its second LLDPDU at the latest; that decides how it is treated. */
+  /** Who the bridge is decides how it is treated. */
   protected override heard(now: number): StationEffect[] {
-    const isLldpad =
-      this.#policy.peer === 'lldpad' || (this.#policy.peer === 'auto' && this.#looksLikeLldpad);
-    if (this.port !== undefined) this.port.patient = this.#isPatient;
-    if (isLldpad === this.#isLldpad) return [];
-    this.#isLldpad = isLldpad;
-    const told = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
-    if (!isLldpad) return told;
-    return [
-      ...told,
-      {
-        kind: 'notice',
-        text: `the bridge is lldpad: one request at a time, ack timer exponent ${LLDPAD_RTE}`,
-      },
-    ];
+    const news = this.#treatment.heard(this.evb.remote, this.evb.tlv);
+    if (this.port !== undefined) this.port.patient = this.#treatment.patient;
+    if (!news) return [];
+    const policy = this.#evbPolicy();
+    const told = this.fromEvb(this.evb.setPolicy(policy), now);
+    if (!this.#treatment.isLldpad) return told;
+    const text = `the bridge is lldpad: one request at a time, ack timer exponent ${policy.proposal.rte}`;
+    return [...told, { kind: 'notice', text }];
   }
 
   #evbPolicy(): EvbStationPolicy {
     const { reflectiveRelay, groupIds, proposal } = this.#policy;
-    const rte = this.#isLldpad ? Math.min(proposal.rte, LLDPAD_RTE) : proposal.rte;
+    const rte = this.#treatment.rte(proposal.rte);
     return { reflectiveRelay: reflectiveRelay === 'request', groupIds, proposal: { ...proposal, rte } };
-  }
-
-  #repeatAt(key: string, since: number): number {
-    return since + (this.#isPatient ? REPEAT_SOON : REPEAT_AFTER) * 2 ** (this.#repeated.get(key) ?? 0);
   }
 
   /** What was acknowledged and not answered is asked again, long before respWaitDelay (interop-notes.md 10, row 5). */
@@ -400,36 +369,24 @@ export class Station extends Role<OwnEffect> {
     const { port } = this;
     if (port === undefined) return [];
     for (const [key, since] of port.unanswered) {
-      if (now < this.#repeatAt(key, since)) continue;
+      if (now < this.#treatment.repeatAt(key, since)) continue;
       port.unanswered.delete(key);
-      const asked = this.#policy.peer === 'standard' ? undefined : this.vsis.get(key)?.machine.awaiting;
-      if (asked === undefined) {
-        this.#repeated.delete(key);
-        continue;
-      }
-      this.#repeated.set(key, (this.#repeated.get(key) ?? 0) + 1);
-      this.counters.requestsRepeated++;
-      port.outbox.put(key, asked.manager, encodeVsi(tlvOf(asked, requestStatus(asked))));
+      const asked = this.vsis.get(key)?.machine.awaiting;
+      if (!this.#treatment.repeats(key, asked !== undefined)) continue;
+      port.outbox.put(key, asked!.manager, encodeVsi(tlvOf(asked!, requestStatus(asked!))));
     }
     return this.flush(now);
   }
 
-  /** An answer to a repeated request tells that the first was lost. */
   #answered(key: string): StationEffect[] {
     const { port } = this;
     if (port === undefined) return [];
     port.answered(key);
-    this.#answers++;
-    port.patient = this.#isPatient;
-    if (!this.#repeated.delete(key) || this.#policy.peer !== 'auto' || this.#loses) return [];
-    this.#loses = true;
-    port.patient = true;
-    return [
-      {
-        kind: 'notice',
-        text: 'the bridge loses requests that come together: asked one after the other from now on',
-      },
-    ];
+    const loses = this.#treatment.answered(key);
+    port.patient = this.#treatment.patient;
+    if (!loses) return [];
+    const text = 'the bridge loses requests that come together: asked one after the other from now on';
+    return [{ kind: 'notice', text }];
   }
 
   #fromMachine(vsi: StationVsi, effects: VsiStationEffect[], now: number): StationEffect[] {
@@ -524,7 +481,7 @@ export class Station extends Role<OwnEffect> {
 
   #forget(vsi: StationVsi, reason: string, now: number): StationEffect[] {
     this.vsis.delete(vsi.key);
-    this.#repeated.delete(vsi.key);
+    this.#treatment.forget(vsi.key);
     vsi.end();
     vsi.show(reason, now);
     return [{ kind: 'vsi', vsi, removed: true }, { kind: 'durable', vsi }, ...this.#settle(vsi)];
