@@ -95,6 +95,8 @@ export class Bridge extends Role<OwnEffect> {
   readonly #holders = new Map<MacAddress, Set<string>>();
   /** VSIs that wait for the kernel. */
   readonly #waiting = new Set<BridgeVsi>();
+  /** Keepalives that came before it was known whether the kernel lets their addresses in: after a start, or when another bridge is joined. */
+  readonly #unanswered = new Map<BridgeVsi, VsiCommand>();
   #unreadable = 0;
 
   constructor(policy: BridgePolicy, options: RoleOptions) {
@@ -183,7 +185,13 @@ export class Bridge extends Role<OwnEffect> {
       now,
     );
     const answered = [...this.#waiting].flatMap((vsi) => this.#goOn(vsi, now));
-    return [...effects, ...answered, ...this.linkChanged(false), ...this.flush(now)];
+    const ended = this.#policy.enforce ? this.#endUnenforced(now) : [];
+    const confirmed = [...this.#unanswered].flatMap(([vsi, keepalive]) => {
+      if (!this.#isInForce(vsi)) return [];
+      this.#unanswered.delete(vsi);
+      return this.#fromMachine(vsi, vsi.machine.request(keepalive, now), now);
+    });
+    return [...effects, ...answered, ...ended, ...confirmed, ...this.linkChanged(false), ...this.flush(now)];
   }
 
   /** The bridge itself ends a VSI: an unsolicited DeAssociate. */
@@ -261,6 +269,13 @@ export class Bridge extends Role<OwnEffect> {
         this.#answer(vsiKey(command), pdu.manager, encodeVsi(refusal));
         continue;
       }
+      const { request } = vsi.machine.operCmd ?? {};
+      const keepsAlive = command.request === 'associate' && request === 'associate';
+      if (keepsAlive && vsi.machine.state === 'WAIT_STATION_CMD' && !this.#isInForce(vsi)) {
+        this.#unanswered.set(vsi, command);
+        continue;
+      }
+      this.#unanswered.delete(vsi);
       effects.push(...this.#fromMachine(vsi, vsi.machine.request(command, now), now));
     }
     for (const invalid of pdu.invalid) {
@@ -296,6 +311,26 @@ export class Bridge extends Role<OwnEffect> {
       const admission = admit(operCmd, this.#policy, this.evb.groupIds);
       if (admission.outcome === 'success') return [];
       return this.remove(vsi.key, `no longer admitted: ${admission.reason}`, now);
+    });
+  }
+
+  /** What the kernel is known to let in, where it is to let in nobody else. */
+  #isInForce(vsi: BridgeVsi): boolean {
+    return !this.#policy.enforce || [...vsi.macs].every((mac) => this.#admitted.has(mac));
+  }
+
+  /** An association whose addresses the kernel does not let in (any more) is none. */
+  #endUnenforced(now: number): BridgeEffect[] {
+    const why = new Map<string, string>();
+    if (this.#bridged) {
+      for (const [mac, reason] of this.#kernel.refused) {
+        for (const holder of this.#holders.get(mac) ?? []) why.set(holder, reason);
+      }
+    } else
+      for (const key of this.vsis.keys()) why.set(key, 'the port is in no Linux bridge and cannot enforce');
+    return [...why].flatMap(([key, reason]) => {
+      const machine = this.vsis.get(key)?.machine;
+      return machine?.state === 'WAIT_STATION_CMD' ? this.remove(key, reason, now) : [];
     });
   }
 
@@ -358,6 +393,7 @@ export class Bridge extends Role<OwnEffect> {
         return [{ kind: 'shape' }, ...this.#show(vsi, effect.reason, now)];
       case 'ended': {
         this.#wait(vsi, undefined);
+        this.#unanswered.delete(vsi);
         this.#holdOnly(vsi, []);
         // A request that came meanwhile goes on with the same machine.
         if (vsi.machine.state !== 'END') return [{ kind: 'shape' }];

@@ -235,6 +235,7 @@ export class Station extends Role<OwnEffect> {
         return this.#askAllSoon(now);
       case 'down':
         this.port?.outbox.clear();
+        this.port?.unanswered.clear();
         return this.#showWaiting(now);
       case 'peerRestarted':
         // Its ECP numbers begin anew, perhaps at the one that we heard last.
@@ -334,6 +335,8 @@ export class Station extends Role<OwnEffect> {
   }
 
   protected override vdp(pdu: VdpPdu, now: number): StationEffect[] {
+    // Who is no EVB bridge, a peer in our own role above all, confirms nothing.
+    if (!this.vdpUp) return [];
     const effects: StationEffect[] = [];
     const unreadable = pdu.invalid.flatMap((invalid) => invalidFormatAnswer(invalid) ?? []);
     for (const tlv of [...pdu.vsis, ...unreadable]) {

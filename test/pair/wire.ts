@@ -95,11 +95,11 @@ export class Wire {
    * The daemon of one side is killed and started again, with what a store would have kept: VSIs, and the peer as last heard.
    * The kernel stays as it is.
    */
-  replaceBridge(): this {
+  replaceBridge(bridged = true): this {
     const peer = this.bridge.port?.peer;
     const inForce = [...this.bridge.vsis.values()].flatMap(({ machine }) => machine.operCmd ?? []);
     this.bridge = new Bridge(this.#bridgePolicy, options(this.#portOptions));
-    this.#toBridge(this.bridge.setBridged(true, this.now));
+    this.#toBridge(this.bridge.setBridged(bridged, this.now));
     for (const command of inForce) this.bridge.resume(command, this.now);
     const link = { mac: BRIDGE, firstSequence: this.#sequence++, hairpin: this.hairpin };
     this.#toBridge(this.bridge.linkUp({ ...link, ...remembered(peer) }, this.now));

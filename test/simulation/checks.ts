@@ -20,8 +20,8 @@ export function fail(pair: Pair | undefined, text: string): never {
 
 /** What is known of the past of one link. */
 interface Past {
-  /** The last Associate answers that arrived, by VSI. */
-  confirmed: Map<string, { at: number; tlv: VsiTlv; manager: Uint8Array }[]>;
+  /** The last Associate answers that arrived, by VSI; `kept`: what was in force stands, whatever was asked. */
+  confirmed: Map<string, { at: number; kept: boolean; tlv: VsiTlv; manager: Uint8Array }[]>;
   /** When the bridge last said no, or that it ended. */
   refused: Map<string, number>;
   /** When the station last learnt that the bridge may know nothing. */
@@ -72,6 +72,8 @@ export class Checks {
   #answered(pair: Pair, tlv: VsiTlv): void {
     const { machine } = pair.bridge;
     if (!pair.plan.enforce || machine === undefined) return;
+    // Of what happened while it slept it knows when it has read it.
+    if (pair.bridge.catchingUp) return;
     for (const { mac } of tlv.filters) {
       const at = mac === undefined ? undefined : pair.port.bridge.entries.get(mac);
       if (at !== pair.port) fail(pair, `associate of ${mac} is confirmed, the kernel does not let it in`);
@@ -81,12 +83,13 @@ export class Checks {
   arrived(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void {
     if (from === 'station') return;
     for (const tlv of tlvs) {
-      const { ack, error } = decodeStatus(tlv.status);
-      if (!ack || error !== 0 || tlv.request !== 'associate') continue;
+      const { ack, error, keep } = decodeStatus(tlv.status);
+      const kept = error !== 0 && keep;
+      if (!ack || (error !== 0 && !kept) || tlv.request !== 'associate') continue;
       const key = vsiKey({ idFormat: tlv.idFormat, id: tlv.id });
       const { confirmed } = this.#past.get(pair)!;
       const answers = confirmed.get(key) ?? [];
-      confirmed.set(key, [...answers.slice(1 - ANSWERS_KEPT), { at: pair.station.now, tlv, manager }]);
+      confirmed.set(key, [...answers.slice(1 - ANSWERS_KEPT), { at: pair.station.now, kept, tlv, manager }]);
     }
   }
 
@@ -147,6 +150,8 @@ export class Checks {
         wishes.set(key, vsi.wanted);
       }
     }
+    // What it should have done by now it has not been able to do.
+    const late = station.frozen || station.due <= now;
     const waiting = new Set<number>();
     for (const vsi of machine.vsis.values()) {
       const { key, wanted, tickets, state } = vsi;
@@ -167,10 +172,10 @@ export class Checks {
         !(wanted && vsi.machine.holds(wanted))
       ) {
         // asked for all of it is at most a second later
-        if (now > past.lossKnown + ASK_ALL_PAUSE)
+        if (!late && now > past.lossKnown + ASK_ALL_PAUSE)
           fail(pair, `${key} rests in ${state}, wanted is ${wanted?.request}`);
       }
-      if (state === 'associated') this.#associated(pair, key, past, now);
+      if (state === 'associated' && !late) this.#associated(pair, key, past, now);
       if (
         tickets.length > 0 &&
         atRest &&
@@ -200,12 +205,12 @@ export class Checks {
         fail(pair, `${key} is associated, its bridge is gone, it does not say so`);
       return;
     }
-    const last = past.confirmed
-      .get(key)
-      ?.findLast(({ tlv, manager }) => sameAttributes(inForce, { ...tlv, manager }));
-    if (last === undefined) fail(pair, `${key} is associated and was never confirmed so`);
+    const answers = past.confirmed.get(key) ?? [];
+    const so = ({ kept, tlv, manager }: (typeof answers)[number]) =>
+      !kept && sameAttributes(inForce, { ...tlv, manager });
+    if (!answers.some(so)) fail(pair, `${key} is associated and was never confirmed so`);
     if (vsi.unconfirmed || asking || now <= past.lossKnown + ASK_ALL_PAUSE) return;
-    if (last.at < past.lossKnown)
+    if (!answers.some((answer) => answer.at >= past.lossKnown && (answer.kept || so(answer))))
       fail(pair, `${key} is associated, but not confirmed since its bridge was lost`);
   }
 

@@ -2,8 +2,9 @@
 
 import { describe, expect, it } from 'vitest';
 import { decodeEcpdu, encodeEcpdu } from '../../protocols/ecp/index.ts';
-import { ETHERTYPE_ECP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
-import { vsiKey } from '../../protocols/vdp/index.ts';
+import { ETHERTYPE_ECP, ETHERTYPE_LLDP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
+import { decodeLldpdu, EVB_MODE_STATION, encodeLldpdu } from '../../protocols/lldp-codec/index.ts';
+import { decodeVdp, vsiKey } from '../../protocols/vdp/index.ts';
 import { guest, guestMac, Wire } from '../pair/wire.ts';
 
 const KEY = vsiKey(guest(1));
@@ -107,6 +108,65 @@ describe('nothing is confirmed that the kernel does not let in', () => {
     wire.bridge.remove(KEY, 'thrown out', wire.now);
     wire.bridge.frame(again(wire, 'station'), wire.now);
     expect(atBridge(wire)).toBe('associating');
+  });
+});
+
+describe('an association in force', () => {
+  const answers = (wire: Wire, since: number) =>
+    wire.sent('bridge', ETHERTYPE_ECP, since).flatMap((frame) => {
+      const { operation, ulpdu } = decodeEcpdu(frame.payload);
+      return operation === 'ack' ? [] : decodeVdp(ulpdu).vsis.map(({ request }) => request);
+    });
+
+  it('ends when the kernel refuses its address later, and is asked for again', () => {
+    const wire = associated();
+    wire.admitted.delete(guestMac(1));
+    wire.kernel = () => 'it has a static entry at another port';
+    wire.setBridgePolicy({});
+    wire.pass(10);
+    expect([atBridge(wire), state(wire)]).toEqual([undefined, 'associating']);
+    wire.kernel = () => undefined;
+    wire.pass(2_000);
+    expect([atBridge(wire), state(wire)]).toEqual(['associated', 'associated']);
+  });
+
+  it('is not confirmed by a bridge that was started again before its kernel has said so', () => {
+    const wire = associated();
+    const before = wire.now;
+    wire.replaceBridge();
+    wire.bridge.frame(again(wire, 'station'), wire.now);
+    wire.pass(0.9);
+    expect(answers(wire, before)).toEqual([]);
+    wire.pass(10);
+    expect(answers(wire, before)).toEqual(['associate']);
+    expect([atBridge(wire), state(wire)]).toEqual(['associated', 'associated']);
+  });
+
+  it('is over when its port left the bridge while nobody ran', () => {
+    const wire = associated();
+    wire.admitted.clear();
+    const before = wire.now;
+    wire.replaceBridge(false);
+    wire.bridge.frame(again(wire, 'station'), wire.now);
+    wire.pass(10);
+    expect(answers(wire, before)).toEqual(['deassociate']);
+    expect(atBridge(wire)).toBe(undefined);
+  });
+});
+
+describe('a peer in our own role', () => {
+  it('confirms nothing', () => {
+    const wire = associated();
+    const [frame] = wire.sent('bridge', ETHERTYPE_LLDP);
+    const { lldpdu } = decodeLldpdu(frame!.payload);
+    const mirrored = { ...lldpdu, evb: { ...lldpdu.evb!, mode: EVB_MODE_STATION } };
+    wire.station.frame({ ...frame!, payload: encodeLldpdu(mirrored).octets }, wire.now);
+    const unconfirmed = () => wire.station.vsis.get(KEY)?.unconfirmed;
+    expect(unconfirmed()).toBe(true);
+    wire.passes = () => false;
+    wire.pass(MINUTE / 5);
+    wire.station.frame(again(wire, 'bridge'), wire.now);
+    expect(unconfirmed()).toBe(true);
   });
 });
 

@@ -20,6 +20,8 @@ export interface HostSurroundings {
   options: RoleOptions;
   mac: MacAddress;
   send(frame: EthernetFrame): void;
+  /** The machine is about to be given this frame. */
+  read(frame: EthernetFrame): void;
   /** The machine has been given something and its effects are carried out. */
   moved(): void;
 }
@@ -50,13 +52,15 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
   /** Time of the machine's next deadline; what is frozen misses its own. */
   due = Number.POSITIVE_INFINITY;
   frozen = false;
+  /** It runs again and reads what came meanwhile, one thing after the other. */
+  catchingUp = false;
   /** How often ECP has begun anew. */
   ecpRuns = 0;
   /** Numbers of the ECPDUs that the peer has acknowledged. */
   readonly acknowledged = new Set<number>();
   #hasPeer = false;
-  #frames: EthernetFrame[] = [];
   #inbox: (() => void)[] = [];
+  #framesWaiting = 0;
   #carrier = false;
   #released = false;
 
@@ -92,8 +96,8 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
     this.machine = undefined;
     this.due = Number.POSITIVE_INFINITY;
     this.frozen = false;
-    this.#frames = [];
     this.#inbox = [];
+    this.#framesWaiting = 0;
   }
 
   freeze(): void {
@@ -104,8 +108,10 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
   thaw(): void {
     if (!this.frozen) return;
     this.frozen = false;
+    this.#framesWaiting = 0;
+    this.catchingUp = true;
     for (const event of this.#inbox.splice(0)) event();
-    for (const frame of this.#frames.splice(0)) this.frame(frame);
+    this.catchingUp = false;
     this.#schedule();
   }
 
@@ -146,11 +152,12 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
     if (this.machine === undefined) return;
     // Own frames that come back are dropped before the machine, as src/link does.
     if (frame.source === this.around.mac) return;
-    if (!this.frozen) this.#take(frame);
-    else if (this.#frames.length < SOCKET_MAX) this.#frames.push(frame);
+    if (this.frozen && this.#framesWaiting++ >= SOCKET_MAX) return;
+    this.tell(() => this.#take(frame));
   }
 
   #take(frame: EthernetFrame): void {
+    this.around.read(frame);
     const ecpdu = ecpduOf(frame);
     if (ecpdu?.operation === 'ack') this.acknowledged.add(ecpdu.sequence);
     this.perform(this.receive(frame));

@@ -16,6 +16,7 @@ export type Side = 'station' | 'bridge';
 
 /** What happens, for whoever watches. */
 export interface Watcher {
+  readonly tracing: boolean;
   trace(pair: Pair, text: string): void;
   settled(pair: Pair, ticket: number, error: { name: string; message: string } | undefined): void;
   /** VSI TLVs that one side hands to the wire for the first time, or that arrive. */
@@ -95,6 +96,7 @@ export class Pair {
       mac,
       options: options(vsisMax),
       send: (frame: EthernetFrame) => this.#send(from, frame),
+      read: (frame: EthernetFrame) => this.#read(from, frame),
       moved: () => {
         this.dirty = true;
       },
@@ -165,22 +167,22 @@ export class Pair {
 
   #send(from: Side, frame: EthernetFrame): void {
     this.frames++;
-    this.trace(`${from} sends ${describe(frame)}`);
+    if (this.#watcher.tracing) this.trace(`${from} sends ${describe(frame)}`);
     this.#look(from, frame);
     const random = this.#random;
     const { faults } = this;
     if (!this.carrier || random.chance(faults.loss)) return;
     if (this.deaf && frame.etherType === ETHERTYPE_ECP) return;
-    if (random.chance(faults.echo)) this.#carry(from, from, frame);
+    if (random.chance(faults.echo)) this.#carry(from, frame);
     const to = from === 'station' ? 'bridge' : 'station';
     const copies = random.chance(faults.duplication) ? random.integer(2, 3) : 1;
     for (let copy = 0; copy < copies; copy++) {
       const carried = random.chance(faults.corruption) ? this.#corrupted(frame) : frame;
-      if (carried !== undefined) this.#carry(from, to, carried);
+      if (carried !== undefined) this.#carry(to, carried);
     }
   }
 
-  #carry(from: Side, to: Side, frame: EthernetFrame): void {
+  #carry(to: Side, frame: EthernetFrame): void {
     if (this.#underWay[to] >= QUEUE_MAX) return;
     const { delay, reordering } = this.faults;
     let at = this.#timeline.now + delay * this.#random.between(0.5, 1.5);
@@ -194,12 +196,14 @@ export class Pair {
     this.#timeline.at(at, () => {
       this.#underWay[to]--;
       if (epoch !== this.#epoch || !this.carrier) return;
-      if (from !== to) {
-        const vdp = vdpOf(frame);
-        if (vdp !== undefined) this.#watcher.arrived(this, from, vdp.vsis, vdp.manager);
-      }
       this[to].frame(frame);
     });
+  }
+
+  #read(by: Side, frame: EthernetFrame): void {
+    const vdp = vdpOf(frame);
+    const from = by === 'station' ? 'bridge' : 'station';
+    if (vdp !== undefined) this.#watcher.arrived(this, from, vdp.vsis, vdp.manager);
   }
 
   /** Retransmissions say what was said before: they are looked at once. */
@@ -255,9 +259,7 @@ function vdpOf(frame: EthernetFrame) {
   }
 }
 
-/** One line of a trace. Only made when somebody reads it. */
 function describe(frame: EthernetFrame): string {
-  if (!tracing) return '';
   if (frame.etherType === ETHERTYPE_LLDP) {
     const { ttl, evb } = decodeLldpdu(frame.payload).lldpdu;
     return `LLDP ttl ${ttl} evb ${JSON.stringify(evb)}`;
@@ -270,8 +272,6 @@ function describe(frame: EthernetFrame): string {
   );
   return `ECP ${operation} ${sequence} ${text.join(', ')}`;
 }
-
-export const tracing = process.env['EVBD_TRACE'] === '1';
 
 export function stationPolicy(plan: PairPlan): StationPolicy {
   return {

@@ -2,7 +2,7 @@ import type { EvbStation } from '../../protocols/evb/index.ts';
 import type { EvbError } from '../../src/model.ts';
 import { Checks, fail, Violation } from './checks.ts';
 import { KernelBridge } from './kernel.ts';
-import { Pair, type Side, tracing } from './pair.ts';
+import { Pair, type Side } from './pair.ts';
 import { answerTime, type Plan, promptTime, recoveryTime } from './plan.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
@@ -33,18 +33,22 @@ export class World {
   readonly users: Users;
   readonly checks: Checks;
   events = 0;
+  readonly #tell: ((line: string) => void) | undefined;
   #turmoil = true;
   #windowEnds = 0;
   #windowEvents = 0;
   #sameMoment = 0;
 
-  constructor(plan: Plan) {
+  /** `trace` is given all that happens, a line each. */
+  constructor(plan: Plan, trace?: (line: string) => void) {
     this.plan = plan;
+    this.#tell = trace;
     const { seed } = plan;
     const { timeline } = this;
     const kernels = [new KernelBridge(), new KernelBridge()];
     const random = new Random(seed, 2);
     const watcher = {
+      tracing: trace !== undefined,
       trace: (pair: Pair, text: string) => this.#trace(pair, text),
       settled: (pair: Pair, ticket: number, error: EvbError | undefined) => {
         this.#trace(pair, `ticket ${ticket}: ${error?.message ?? 'done'}`);
@@ -320,6 +324,6 @@ export class World {
   }
 
   #trace(pair: Pair, text: string): void {
-    if (tracing) console.log(`${(this.timeline.now / SECOND).toFixed(5).padStart(11)} ${pair.index} ${text}`);
+    this.#tell?.(`${(this.timeline.now / SECOND).toFixed(5).padStart(11)} ${pair.index} ${text}`);
   }
 }

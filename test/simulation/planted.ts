@@ -1,0 +1,233 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import process from 'node:process';
+import { pathToFileURL } from 'node:url';
+import { runSeeds } from './pool.ts';
+import type { Run } from './run.ts';
+
+/** A fault that somebody could make in the machines; the simulation has to catch it. */
+export interface Fault {
+  /** What the machine then does wrong. */
+  name: string;
+  file: string;
+  /** Text that is there once, and what it is replaced with. */
+  from: string;
+  to: string;
+  /** A seed that caught it once. Which seeds do changes with the simulation; it is only tried first. */
+  seed: number;
+}
+
+/** Seeds within which each has to be caught. */
+export const SEEDS_MAX = 200;
+
+export const FAULTS: Fault[] = [
+  {
+    name: 'ECP: a duplicate is handed to VDP once more',
+    file: 'protocols/ecp/receiver.ts',
+    from: 'if (duplicate) {',
+    to: 'if (duplicate && false) {',
+    seed: 1,
+  },
+  {
+    name: 'ECP: not begun anew with a new peer',
+    file: 'src/port/port.ts',
+    from: `      this.#peer = msap;
+      this.#resetEcp();`,
+    to: '      this.#peer = msap;',
+    seed: 1,
+  },
+  {
+    name: 'ECP: an acknowledgement of another request counts',
+    file: 'protocols/ecp/transmitter.ts',
+    from: `      ecpdu.subtype === ECP_SUBTYPE_VDP &&
+      ecpdu.sequence === this.#sequence;`,
+    to: '      ecpdu.subtype === ECP_SUBTYPE_VDP;',
+    seed: 1,
+  },
+  {
+    name: 'ECP: no request is sent twice',
+    file: 'protocols/ecp/transmitter.ts',
+    from: 'if (this.#attempts <= this.timing.maxRetries) {',
+    to: 'if (this.#attempts <= 0) {',
+    seed: 1,
+  },
+  {
+    name: 'VDP station: a VSI is believed in force without an answer',
+    file: 'protocols/vdp/station.ts',
+    from: `this.#init('timeout', 'no answer of the bridge within respWaitDelay', now);`,
+    to: '(this.operCmd ??= this.sysCmd, (this.vsiState = VSI_STATE[this.sysCmd!.request]), this.#waitSystemCmd(now));',
+    seed: 1,
+  },
+  {
+    name: 'VDP station: keepalives are not sent',
+    file: 'protocols/vdp/station.ts',
+    from: `    this.#enter('TRANSMIT_KEEPALIVE', now + this.timers.respWaitDelay);
+    return [{ kind: 'send', command: this.operCmd! }];`,
+    to: `    this.#enter('WAIT_SYSTEM_CMD', now + this.timers.reinitKeepAlive);
+    return [];`,
+    seed: 1,
+  },
+  {
+    name: 'VDP station: an unsolicited DeAssociate is overheard',
+    file: 'protocols/vdp/station.ts',
+    from: `        return this.#init('bridge', 'the bridge deassociated the VSI', now, status);
+      case 'STATION_PROCESSING':`,
+    to: `        return [];
+      case 'STATION_PROCESSING':`,
+    seed: 1,
+  },
+  {
+    name: 'VDP station: a command that came meanwhile is forgotten',
+    file: 'protocols/vdp/station.ts',
+    from: 'this.#queued = same ? undefined : command;',
+    to: 'this.#queued = undefined;',
+    seed: 1,
+  },
+  {
+    name: 'VDP station: the attributes of a confirmation are not compared',
+    file: 'protocols/vdp/station.ts',
+    from: `    if (!sameAttributes(asked, commandOf(tlv, manager))) {
+      const reason = 'the bridge confirmed another type, manager or filter than asked';
+      return [this.#deassociateUnheard(asked), ...this.#init('mismatch', reason, now, status)];
+    }
+    // PREASSOC_NEW`,
+    to: '    // PREASSOC_NEW',
+    seed: 1,
+  },
+  {
+    name: 'VDP bridge: a silent station keeps its VSIs',
+    file: 'protocols/vdp/bridge.ts',
+    from: 'this.#deadline = now + this.timers.toutKeepAlive;',
+    to: 'this.#deadline = now + 1e9;',
+    seed: 1,
+  },
+  {
+    name: 'VDP bridge: keepalives do not keep alive',
+    file: 'protocols/vdp/bridge.ts',
+    from: `      this.#answer(command, 0),
+      ...this.#waitStationCmd(now),
+    ];
+  }
+
+  #keep(`,
+    to: `      this.#answer(command, 0),
+    ];
+  }
+
+  #keep(`,
+    seed: 1,
+  },
+  {
+    name: 'VDP bridge: a request that came meanwhile is forgotten',
+    file: 'protocols/vdp/bridge.ts',
+    from: 'this.#queued = command;',
+    to: 'this.#queued = undefined;',
+    seed: 1,
+  },
+  {
+    name: 'VDP bridge: the loss of the station ends nothing',
+    file: 'protocols/vdp/bridge.ts',
+    from: `    this.#queued = undefined;
+    return this.#end(reason, now);`,
+    to: `    this.#queued = undefined;
+    return reason === '' ? this.#end(reason, now) : [];`,
+    seed: 1,
+  },
+  {
+    name: 'EVB station: a restart of the bridge is not noticed',
+    file: 'protocols/evb/station.ts',
+    from: 'if (this.#echoed && blank(echo)) return',
+    to: 'if (this.#echoed && blank(echo) && echo.sgid) return',
+    seed: 1,
+  },
+  {
+    name: 'EVB: parameters ratchet, a value once raised stays up',
+    file: 'protocols/evb/negotiation.ts',
+    from: 'return this.#local[field] >= value ? 0 : Math.min(this.#remote[field], value);',
+    to: 'return value;',
+    seed: 1,
+  },
+  {
+    name: 'EVB bridge: relay is promised before hairpin is on',
+    file: 'protocols/evb/bridge.ts',
+    from: 'return this.#policy.always || this.#applied;',
+    to: 'return this.#policy.always || this.relayWanted;',
+    seed: 1,
+  },
+  {
+    name: 'LLDP: a neighbour never ages',
+    file: 'protocols/lldp-agent/agent.ts',
+    from: 'if (now < neighbour.expires) continue;',
+    to: 'if (now < neighbour.expires + 1e9) continue;',
+    seed: 1,
+  },
+  {
+    name: 'LLDP: a change is not told at once',
+    file: 'protocols/lldp-agent/agent.ts',
+    from: 'if (this.#localChange) this.#signalTx();',
+    to: 'if (this.#localChange) this.#localChange = false;',
+    seed: 1,
+  },
+  {
+    name: 'Bridge: an association is confirmed before the kernel lets it in',
+    file: 'src/bridge/bridge.ts',
+    from: 'if (!macs.every((mac) => this.#admitted.has(mac))) return [];',
+    to: '',
+    seed: 1,
+  },
+  {
+    name: 'Station: what is in force is not asked again when the bridge is back',
+    file: 'src/station/station.ts',
+    from: 'effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now));',
+    to: '',
+    seed: 1,
+  },
+];
+
+/** The first run that catches the fault; undefined when none of the seeds does. */
+export async function hunt(fault: Fault, root: string): Promise<Run | undefined> {
+  const folder = mkdtempSync(path.join(made(path.join(root, 'build')), 'planted-'));
+  try {
+    const worker = compiled(fault, root, folder);
+    const others = Array.from({ length: SEEDS_MAX }, (_, n) => n + 1).filter((seed) => seed !== fault.seed);
+    for (const seeds of [[fault.seed], others]) {
+      const { violations } = await runSeeds(seeds, worker, (soFar) => soFar.violations.length > 0);
+      if (violations[0] !== undefined) return violations[0];
+    }
+    return undefined;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** Where the worker of a copy with the fault is. */
+function compiled({ name, file, from, to }: Fault, root: string, folder: string): URL {
+  const sources = path.join(folder, 'sources');
+  for (const part of ['protocols', 'src', 'test/simulation', 'tsconfig.json']) {
+    cpSync(path.join(root, part), path.join(sources, part), { recursive: true });
+  }
+  const faulty = path.join(sources, file);
+  const text = readFileSync(faulty, 'utf8');
+  const parts = text.split(from);
+  if (parts.length !== 2) {
+    const found = parts.length === 1 ? 'is not there any more' : `is there ${parts.length - 1} times`;
+    throw new Error(
+      `planted fault "${name}": its text ${found} in ${file}; test/simulation/planted.ts mends it`,
+    );
+  }
+  writeFileSync(faulty, parts.join(to));
+  const compiler = path.join(root, 'node_modules/typescript/bin/tsc');
+  const project = path.join(sources, 'test/simulation/tsconfig.json');
+  const outDir = path.join(folder, 'made');
+  // What a fault leaves unused, or unreachable, is no mistake here.
+  const words = [compiler, '-p', project, '--noCheck', '--outDir', outDir];
+  const { status, stdout } = spawnSync(process.execPath, words, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`planted fault "${name}" does not compile: ${stdout}`);
+  return pathToFileURL(path.join(outDir, 'test/simulation/worker.js'));
+}
+
+function made(folder: string): string {
+  mkdirSync(folder, { recursive: true });
+  return folder;
+}
