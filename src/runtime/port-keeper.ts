@@ -107,7 +107,6 @@ export class PortKeeper {
         return this.#options.onJournal(journal);
       },
     });
-    for (const mac of this.#port.admitted) this.#entered.add(mac);
     this.reshape();
   }
 
@@ -118,7 +117,7 @@ export class PortKeeper {
     this.reshape();
   }
 
-  /** Of what we set nothing is known any more. */
+  /** Of what we set nothing is known any more, the journal's addresses included: each is looked up before it counts as let in. */
   #forget(): void {
     this.#locked = undefined;
     this.#hairpin = false;
@@ -140,26 +139,34 @@ export class PortKeeper {
     const refused = new Map<MacAddress, string>();
     if (port === undefined) return { hairpin: false, macs: new Set(), refused };
     const problems: string[] = [];
-    const attempt = async (change: Promise<unknown>) => {
+    // What was done to a port that has left its bridge since is not so any more, even if it is back.
+    const attempt = async (change: Promise<unknown>, done: () => void) => {
       try {
         await change;
+        if (port === this.#port) done();
       } catch (error) {
         problems.push((error as Error).message);
       }
     };
+    const locked = () => {
+      this.#locked = shape.locked;
+    };
     if (shape.locked && this.#locked !== true) {
       // Entered before the port is locked: what is allowed goes on without a gap.
       await this.#admit(port, shape, refused);
-      await attempt(port.lock());
-    } else if (!shape.locked && this.#locked !== false) await attempt(port.unlock());
-    if (problems.length === 0) this.#locked = shape.locked;
+      await attempt(port.lock(), locked);
+    } else if (!shape.locked && this.#locked !== false) await attempt(port.unlock(), locked);
     await this.#admit(port, shape, refused);
     const out = [...new Set([...this.#entered, ...port.admitted])].filter((mac) => !shape.macs.has(mac));
-    await Promise.all(out.map((mac) => attempt(port.revoke(mac).then(() => this.#entered.delete(mac)))));
+    await Promise.all(out.map((mac) => attempt(port.revoke(mac), () => this.#entered.delete(mac))));
     if (shape.hairpin && !this.#hairpin) {
-      await attempt(port.setHairpin(true).then(() => (this.#hairpin = true)));
+      await attempt(port.setHairpin(true), () => {
+        this.#hairpin = true;
+      });
     } else if (!shape.hairpin) {
-      await attempt(port.releaseHairpin().then(() => (this.#hairpin = false)));
+      await attempt(port.releaseHairpin(), () => {
+        this.#hairpin = false;
+      });
     }
     if (shape.hairpin && this.#isolated) {
       problems.push(
@@ -178,7 +185,7 @@ export class PortKeeper {
       wanting.map(async (mac) => {
         try {
           await port.admit(mac);
-          this.#entered.add(mac);
+          if (port === this.#port) this.#entered.add(mac);
         } catch (error) {
           refused.set(mac, (error as Error).message);
         }
@@ -200,6 +207,8 @@ export class PortKeeper {
       this.#warn(`${text}; evbd puts it right`);
       if (setting === 'hairpin') this.#hairpin = false;
       else this.#locked = undefined;
+      // It may have left the bridge and come back unseen: the entries are looked at again too.
+      this.#entered.clear();
       wrong = true;
     }
     if (wrong) this.#correct();

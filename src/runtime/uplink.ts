@@ -22,12 +22,20 @@ interface Waiting {
   timer: NodeJS.Timeout;
 }
 
+interface Wish {
+  command: VsiCommand;
+  owner: string;
+  profile: string;
+}
+
 /** An uplink of the configuration, run: its station machine, its requests, its part of the store. */
 export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   readonly role = 'station';
   protected readonly machine: Station;
   #settings: LinkSettings<UplinkConfig>;
   readonly #waiting = new Map<number, Waiting>();
+  /** Wishes that are being written and that the machine does not know yet, by VSI; undefined: it is to end. */
+  readonly #written = new Map<string, Wish | undefined>();
   #nextTicket = 1;
 
   constructor(name: string, settings: LinkSettings<UplinkConfig>, around: Surroundings) {
@@ -71,10 +79,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     const { command, profile } = toCommand(request, kind, profiles, config.interop['manager-octet']);
     this.#refuse(command);
     const key = vsiKey(command);
-    const inForce = this.machine.vsis.get(key)?.machine.operCmd;
-    await this.#durably(() =>
-      this.around.store.putVsi(this.name, key, storedVsi(command, inForce, OWNER_DBUS, profile)),
-    );
+    await this.#durably(key, { command, owner: OWNER_DBUS, profile });
     try {
       // While it was written another request may have taken the place.
       this.#refuse(command);
@@ -94,7 +99,9 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   async deassociate(id: string): Promise<void> {
     const vsi = this.find(id);
     if (vsi === undefined) throw new EvbError('NoSuchVsi', `there is no VSI ${id} on ${this.name}`);
-    await this.#durably(() => this.around.store.deleteVsi(this.name, vsi.key));
+    await this.#durably(vsi.key, undefined);
+    // It may have ended by itself while that was written.
+    if (!this.machine.vsis.has(vsi.key)) return;
     await this.#settlement(
       (ticket) => this.machine.unwant(vsi.key, ticket, now()),
       DEFAULT_TIMEOUT,
@@ -142,12 +149,15 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   }
 
   /** What cannot be made durable is not begun. */
-  async #durably(write: () => Promise<void>): Promise<void> {
+  async #durably(key: string, wish: Wish | undefined): Promise<void> {
+    this.#written.set(key, wish);
     try {
-      await write();
+      await this.#makeDurable(key);
     } catch (error) {
       this.log('error', (error as Error).message);
       throw new EvbError('NotReady', (error as Error).message);
+    } finally {
+      if (this.#written.get(key) === wish) this.#written.delete(key);
     }
   }
 
@@ -182,11 +192,13 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     else waiting.reject(new EvbError(error.name, `${this.name}: ${error.message}`));
   }
 
+  /** What changes while a newer wish is being written goes with that wish: it must not bring back the older one. */
   #makeDurable(key: string): Promise<void> {
     const { store } = this.around;
     const vsi = this.machine.vsis.get(key);
-    if (vsi?.wanted === undefined) return store.deleteVsi(this.name, key);
-    return store.putVsi(this.name, key, storedVsi(vsi.wanted, vsi.machine.operCmd, vsi.owner, vsi.profile));
+    const wish = this.#written.has(key) ? this.#written.get(key) : vsi && wishOf(vsi);
+    if (wish === undefined) return store.deleteVsi(this.name, key);
+    return store.putVsi(this.name, key, storedVsi(wish, vsi?.machine.operCmd));
   }
 
   #tell(vsi: StationVsi, removed: boolean): void {
@@ -204,13 +216,12 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   }
 }
 
-function storedVsi(
-  wanted: VsiCommand,
-  inForce: VsiCommand | undefined,
-  owner: string,
-  profile: string,
-): StoredVsi {
-  return { wanted: toStored(wanted), ...(inForce && { inForce: toStored(inForce) }), owner, profile };
+function wishOf({ wanted, owner, profile }: StationVsi): Wish | undefined {
+  return wanted && { command: wanted, owner, profile };
+}
+
+function storedVsi({ command, owner, profile }: Wish, inForce: VsiCommand | undefined): StoredVsi {
+  return { wanted: toStored(command), ...(inForce && { inForce: toStored(inForce) }), owner, profile };
 }
 
 function stationPolicy({ config, limits }: LinkSettings<UplinkConfig>): StationPolicy {

@@ -43,6 +43,10 @@ describe.runIf(ready)('bridge port', () => {
   it.each(scenarios)('%s', { timeout: 60_000 }, (name) => run('bridge-port', name));
 });
 
+describe.runIf(ready)('port keeper', () => {
+  it.each(scenariosOf('port-keeper'))('%s', { timeout: 60_000 }, (name) => run('port-keeper', name));
+});
+
 describe.runIf(ready)('link watch', () => {
   it.each(scenariosOf('link-watch'))('%s', { timeout: 60_000 }, (name) => run('link-watch', name));
 });

@@ -121,6 +121,17 @@ export class Checks {
     ticket.done();
   }
 
+  /** What a user wanted outlives a kill, and nothing older comes back in its place. */
+  recalled(pair: Pair, unheard: ReadonlySet<string>): void {
+    const { vsis } = pair.station.store;
+    for (const [key, command] of pair.wishes) {
+      const stored = vsis.get(key)?.wanted;
+      const same = stored?.request === command.request && sameAttributes(stored, command);
+      if (!same && !unheard.has(key))
+        fail(pair, `${command.request} of ${key} is wanted, the store has ${stored?.request}`);
+    }
+  }
+
   /** After every event. */
   look(pair: Pair): void {
     const { machine } = pair.station;

@@ -2,6 +2,7 @@ import { decodeEcpdu, type Ecpdu } from '../../protocols/ecp/index.ts';
 import { ETHERTYPE_ECP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
 import type { LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
 import { DecodeError, type MacAddress } from '../../protocols/octets/index.ts';
+import type { VsiCommand } from '../../protocols/vdp/index.ts';
 import { Bridge, type BridgeEffect, type BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { EvbError } from '../../src/model.ts';
 import type { LinkUp, PassedOn, RoleOptions } from '../../src/port/role.ts';
@@ -220,6 +221,10 @@ export interface StationSurroundings extends HostSurroundings {
 export class StationHost extends Host<Station, StationEffect> {
   declare readonly around: StationSurroundings;
   policy: StationPolicy;
+  /** As in src/runtime/uplink.ts: wishes that are being written and that the machine does not know yet. */
+  readonly written = new Map<string, VsiCommand | undefined>();
+  /** Of which VSIs a wish was being written when it was last killed; undefined: all was forgotten then. */
+  unheard: Set<string> | undefined;
 
   constructor(around: StationSurroundings, policy: StationPolicy) {
     super(around);
@@ -269,10 +274,28 @@ export class StationHost extends Host<Station, StationEffect> {
     }
   }
 
-  makeDurable(key: string): void {
+  /** What users ask for is written before the machine is told; `begun` when it is on the disk. */
+  wish(key: string, command: VsiCommand | undefined, begun: () => void): void {
+    this.written.set(key, command);
+    this.makeDurable(key, () => {
+      this.tell(() => {
+        if (this.written.get(key) === command) this.written.delete(key);
+        begun();
+      });
+    });
+  }
+
+  makeDurable(key: string, done?: () => void): void {
     const vsi = this.machine!.vsis.get(key);
-    if (vsi?.wanted === undefined) this.store.delete(key);
-    else this.store.put(key, { wanted: vsi.wanted, inForce: vsi.machine.operCmd });
+    const wanted = this.written.has(key) ? this.written.get(key) : vsi?.wanted;
+    if (wanted === undefined) this.store.delete(key, done);
+    else this.store.put(key, { wanted, inForce: vsi?.machine.operCmd }, done);
+  }
+
+  override kill(stateLost: boolean): void {
+    super.kill(stateLost);
+    this.unheard = stateLost ? undefined : new Set(this.written.keys());
+    this.written.clear();
   }
 }
 

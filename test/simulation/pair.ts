@@ -25,6 +25,8 @@ export interface Watcher {
   /** An ECPDU was followed by another, neither acknowledged nor given up. */
   overtaken(pair: Pair, from: Side, sequence: number): void;
   shown(pair: Pair, key: string, text: string): void;
+  /** A killed station comes back with what it had stored; wishes for `unheard` were being written when it died. */
+  recalled(pair: Pair, unheard: ReadonlySet<string>): void;
 }
 
 /** The last ECP request of a side, and how things stood then. */
@@ -159,8 +161,10 @@ export class Pair {
   /** What was wanted is wanted again, as far as the store knew of it. */
   startStation(): void {
     if (this.station.machine !== undefined) return;
+    const { unheard, store } = this.station;
+    if (unheard !== undefined) this.#watcher.recalled(this, unheard);
     this.wishes.clear();
-    for (const [key, { wanted }] of this.station.store.vsis) this.wishes.set(key, wanted!);
+    for (const [key, { wanted }] of store.vsis) this.wishes.set(key, wanted!);
     this.station.start(this.carrier);
     this.trace(`station started with ${this.wishes.size} wishes`);
   }

@@ -57,35 +57,29 @@ export class Users {
     const { machine } = host;
     const key = vsiKey(command);
     if (machine === undefined || host.frozen || machine.objection(command, OWNER) !== undefined) return;
-    // As src/runtime/uplink.ts: what cannot be made durable is not begun.
-    const inForce = machine.vsis.get(key)?.machine.operCmd;
-    host.store.put(key, { wanted: command, inForce }, () =>
-      host.tell(() => {
-        if (machine.objection(command, OWNER) !== undefined) {
-          host.makeDurable(key);
-          return;
-        }
-        const ticket = this.#ticket({ pair, key, command, before: pair.wishes.get(key), done });
-        pair.wishes.set(key, command);
-        pair.trace(`user wants ${command.request} ${key} as ${ticket}`);
-        host.perform(machine.want(command, OWNER, '', ticket, host.now));
-      }),
-    );
+    host.wish(key, command, () => {
+      if (machine.objection(command, OWNER) !== undefined) {
+        host.makeDurable(key);
+        return;
+      }
+      const ticket = this.#ticket({ pair, key, command, before: pair.wishes.get(key), done });
+      pair.wishes.set(key, command);
+      pair.trace(`user wants ${command.request} ${key} as ${ticket}`);
+      host.perform(machine.want(command, OWNER, '', ticket, host.now));
+    });
   }
 
   give(pair: Pair, key: string, done = () => {}): void {
     const host = pair.station;
     const { machine } = host;
     if (machine === undefined || host.frozen || !machine.vsis.has(key)) return;
-    host.store.delete(key, () =>
-      host.tell(() => {
-        pair.wishes.delete(key);
-        if (!machine.vsis.has(key)) return;
-        const ticket = this.#ticket({ pair, key, command: undefined, before: undefined, done });
-        pair.trace(`user gives up ${key} as ${ticket}`);
-        host.perform(machine.unwant(key, ticket, host.now));
-      }),
-    );
+    host.wish(key, undefined, () => {
+      pair.wishes.delete(key);
+      if (!machine.vsis.has(key)) return;
+      const ticket = this.#ticket({ pair, key, command: undefined, before: undefined, done });
+      pair.trace(`user gives up ${key} as ${ticket}`);
+      host.perform(machine.unwant(key, ticket, host.now));
+    });
   }
 
   /** Calls of a daemon that died are over. */

@@ -60,6 +60,7 @@ export class World {
         this.checks.arrived(pair, ...args),
       overtaken: (pair: Pair, from: Side, sequence: number) =>
         fail(pair, `the ${from} lets ECPDU ${sequence} be overtaken, neither acknowledged nor given up`),
+      recalled: (pair: Pair, unheard: ReadonlySet<string>) => this.checks.recalled(pair, unheard),
       shown: (pair: Pair, key: string, text: string) => this.#trace(pair, `${key} ${text}`),
     };
     this.pairs = plan.pairs.map(
