@@ -1,6 +1,9 @@
 import { DecodeError, OctetReader, OctetWriter } from '../octets/index.ts';
 import type { EcpOperation } from './codec.ts';
 
+/** Of one ECPDU; its ack timer is VDP_DRAFT_TIMERS' (ecp.md 2.2). */
+export const ECP_DRAFT_RETRIES = 2;
+
 const OUI = 0x001b3f;
 /** Octets in front of the TLVs. */
 const HEADER = 9;

@@ -1,26 +1,31 @@
 import type { MacAddress } from '../octets/index.ts';
-import { ECP_SUBTYPE_VDP, ECP_VERSION, type Ecpdu, encodeEcpdu } from './codec.ts';
+import { ECP_RATIFIED, type EcpDialect, type EcpPdu } from './dialect.ts';
 
 export type EcpReceiveState = 'RECEIVE_WAIT' | 'RECEIVE_WAIT_2';
 
 export type EcpReceiveEffect = { kind: 'indicate'; ulpdu: Uint8Array } | { kind: 'send'; ecpdu: Uint8Array };
 
 /**
- * ECP receive machine of one port and subtype (ecp.md 1.4). RECEIVE_FIRST, RECEIVE_ECPDU, NEW_ECPDU and SEND_ACK are passed
+ * ECP receive machine of one port, for VDP (ecp.md 1.4 and 2.3). RECEIVE_FIRST, RECEIVE_ECPDU, NEW_ECPDU and SEND_ACK are passed
  * through within one call. The only duplicate is a request with the last sequence number from the last source.
  */
 export class EcpReceiver {
   state: EcpReceiveState = 'RECEIVE_WAIT';
   readonly counters = { rxFrameCount: 0, rxDuplicates: 0, rxUnknownSubtype: 0, rxRefused: 0 };
+  #dialect: EcpDialect;
   #lastSequence = -1;
   #lastSource: MacAddress | undefined;
+
+  constructor(dialect = ECP_RATIFIED) {
+    this.#dialect = dialect;
+  }
 
   /**
    * `accept` false: the ULP has no room; the request is not acknowledged, so that the peer sends it again.
    * A subtype that nobody consumes is dropped without an ack.
    */
-  request(ecpdu: Ecpdu, source: MacAddress, accept = true): EcpReceiveEffect[] {
-    if (ecpdu.subtype !== ECP_SUBTYPE_VDP) {
+  request(ecpdu: EcpPdu, source: MacAddress, accept = true): EcpReceiveEffect[] {
+    if (ecpdu.subtype !== this.#dialect.subtype) {
       this.counters.rxUnknownSubtype++;
       return [];
     }
@@ -32,16 +37,7 @@ export class EcpReceiver {
     }
     this.counters.rxFrameCount++;
     this.state = 'RECEIVE_WAIT_2';
-    const ack: EcpReceiveEffect = {
-      kind: 'send',
-      ecpdu: encodeEcpdu({
-        version: ECP_VERSION,
-        operation: 'ack',
-        subtype: ecpdu.subtype,
-        sequence: ecpdu.sequence,
-        ulpdu: new Uint8Array(),
-      }),
-    };
+    const ack: EcpReceiveEffect = { kind: 'send', ecpdu: this.#dialect.encodeAck(ecpdu) };
     if (duplicate) {
       this.counters.rxDuplicates++;
       return [ack];
@@ -53,7 +49,8 @@ export class EcpReceiver {
   }
 
   /** The LLDP neighbour went or changed: its next number, whatever it is, is new (ecp.md 1.4). */
-  reset(): void {
+  reset(dialect = this.#dialect): void {
+    this.#dialect = dialect;
     this.state = 'RECEIVE_WAIT';
     this.#lastSource = undefined;
     this.#lastSequence = -1;

@@ -1,9 +1,11 @@
-import { ECP_SUBTYPE_VDP, ECP_VERSION, type Ecpdu, encodeEcpdu } from './codec.ts';
+import { ECP_RATIFIED, type EcpDialect, type EcpPdu } from './dialect.ts';
 
 /** Operational R, and the ack timer in milliseconds; a change applies from the next transmission on (ecp.md 1.2). */
 export interface EcpTiming {
   maxRetries: number;
   ackTimer: number;
+  /** Each retransmission has a number of its own, as lldpad's draft ECP does it (ecp.md 2.2). */
+  renumber?: boolean;
 }
 
 export type EcpTransmitState = 'INIT_TRANSMIT' | 'WAIT_FOR_REQ' | 'TRANSMIT_ECPDU' | 'COUNT_ERRORS';
@@ -17,20 +19,25 @@ export type EcpTransmitEffect =
 /** Requests that wait behind the outstanding one; more than that is the caller's mistake, it can see `idle`. */
 const QUEUE_MAX = 64;
 
-/** ECP transmit machine of one port and subtype (ecp.md 1.3): one ECPDU outstanding, R retransmissions of the same octets. */
+/** ECP transmit machine of one port, for VDP (ecp.md 1.3 and 2.2): one ECPDU outstanding, R retransmissions of the same octets. */
 export class EcpTransmitter {
   state: EcpTransmitState = 'INIT_TRANSMIT';
   timing: EcpTiming;
   readonly counters = { txFrameCount: 0, txRetryCount: 0, txErrors: 0 };
+  #dialect: EcpDialect;
   #sequence: number;
   #queue: Uint8Array[] = [];
+  #ulpdu: Uint8Array | undefined;
   #outstanding: Uint8Array | undefined;
+  /** Numbers that the outstanding ECPDU was sent with. */
+  #numbers: number[] = [];
   #attempts = 0;
   #ackDeadline = Number.POSITIVE_INFINITY;
 
   /** `firstSequence` 1..65535: random, so that a restarted station is not taken for a duplicate (interop-notes.md 10, row 2). */
-  constructor(timing: EcpTiming, firstSequence: number) {
+  constructor(timing: EcpTiming, firstSequence: number, dialect = ECP_RATIFIED) {
     this.timing = timing;
+    this.#dialect = dialect;
     this.#sequence = previous(firstSequence);
     this.#waitForReq();
   }
@@ -45,7 +52,8 @@ export class EcpTransmitter {
   }
 
   /** INIT_TRANSMIT: what is outstanding or waits was for a peer that is gone. Numbers go on. */
-  reset(): void {
+  reset(dialect = this.#dialect): void {
+    this.#dialect = dialect;
     this.#queue = [];
     this.#waitForReq();
   }
@@ -56,14 +64,13 @@ export class EcpTransmitter {
     return this.#run(now);
   }
 
-  ack(ecpdu: Pick<Ecpdu, 'version' | 'subtype' | 'sequence'>, now: number): EcpTransmitEffect[] {
+  ack({ subtype, sequence }: Pick<EcpPdu, 'subtype' | 'sequence'>, now: number): EcpTransmitEffect[] {
     const ackReceived =
       this.state === 'TRANSMIT_ECPDU' &&
-      ecpdu.version === ECP_VERSION &&
-      ecpdu.subtype === ECP_SUBTYPE_VDP &&
-      ecpdu.sequence === this.#sequence;
+      subtype === this.#dialect.subtype &&
+      this.#numbers.includes(sequence);
     if (!ackReceived) return [];
-    const delivered = { kind: 'delivered', sequence: this.#sequence, attempts: this.#attempts } as const;
+    const delivered = { kind: 'delivered', sequence, attempts: this.#attempts } as const;
     this.#waitForReq();
     return [delivered, ...this.#run(now)];
   }
@@ -73,6 +80,10 @@ export class EcpTransmitter {
     // retries counts the first transmission as well: R retransmissions make R + 1 in all.
     if (this.#attempts <= this.timing.maxRetries) {
       this.counters.txRetryCount++;
+      if (this.timing.renumber) {
+        this.#sequence = next(this.#sequence);
+        this.#build();
+      }
       return [this.#transmit(now)];
     }
     this.state = 'COUNT_ERRORS';
@@ -88,15 +99,9 @@ export class EcpTransmitter {
 
   #run(now: number): EcpTransmitEffect[] {
     if (this.state !== 'WAIT_FOR_REQ') return [];
-    const ulpdu = this.#queue.shift();
-    if (ulpdu === undefined) return [];
-    this.#outstanding = encodeEcpdu({
-      version: ECP_VERSION,
-      operation: 'request',
-      subtype: ECP_SUBTYPE_VDP,
-      sequence: this.#sequence,
-      ulpdu,
-    });
+    this.#ulpdu = this.#queue.shift();
+    if (this.#ulpdu === undefined) return [];
+    this.#build();
     return [this.#transmit(now)];
   }
 
@@ -108,10 +113,19 @@ export class EcpTransmitter {
     return { kind: 'send', ecpdu: this.#outstanding! };
   }
 
+  #build(): void {
+    const { subtype } = this.#dialect;
+    const pdu = { operation: 'request', subtype, sequence: this.#sequence, ulpdu: this.#ulpdu! } as const;
+    this.#numbers.push(this.#sequence);
+    this.#outstanding = this.#dialect.encode(pdu);
+  }
+
   #waitForReq(): void {
     this.state = 'WAIT_FOR_REQ';
     this.#attempts = 0;
+    this.#ulpdu = undefined;
     this.#outstanding = undefined;
+    this.#numbers = [];
     this.#ackDeadline = Number.POSITIVE_INFINITY;
     this.#sequence = next(this.#sequence);
   }

@@ -49,6 +49,11 @@ export class EvbBridge {
     return this.#policy.reflectiveRelay && this.remote?.stationStatus.rrreq === true;
   }
 
+  /** VDP may be spoken. */
+  get vdpAgreed(): boolean {
+    return this.remote !== undefined;
+  }
+
   get groupIds(): boolean {
     return this.#policy.groupIds && this.remote?.stationStatus.sgid === true;
   }

@@ -1,3 +1,4 @@
 export * from './bridge.ts';
+export * from './draft.ts';
 export * from './negotiation.ts';
 export * from './station.ts';

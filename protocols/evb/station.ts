@@ -58,6 +58,16 @@ export class EvbStation {
     return this.#policy.reflectiveRelay && this.remote?.bridgeStatus.rrctr === true;
   }
 
+  /** RRCAP: the bridge can reflect. */
+  get relayPossible(): boolean {
+    return this.remote?.bridgeStatus.rrcap === true;
+  }
+
+  /** VDP may be spoken. */
+  get vdpAgreed(): boolean {
+    return this.remote !== undefined;
+  }
+
   get groupIds(): boolean {
     return this.#policy.groupIds && this.remote?.bridgeStatus.bgid === true;
   }

@@ -7,6 +7,7 @@ import {
   vdpErrorName,
 } from './codec.ts';
 import { sameAttributes, tlvOf, VSI_STATE, type VsiCommand, type VsiState } from './command.ts';
+import { VDP_RATIFIED, type VdpDialect } from './dialect.ts';
 import type { FilterEntry } from './filter.ts';
 import type { VdpTimers } from './timers.ts';
 
@@ -29,18 +30,20 @@ export type VsiBridgeEffect =
   /** The VSI is forgotten; what it held is to be released (again, where the resource layer did so). */
   | { kind: 'ended'; reason: string };
 
-/** VDP bridge machine of one VSI (vdp.md 4). Times in milliseconds of one monotonic clock. */
+/** VDP bridge machine of one VSI (vdp.md 4; in the draft too, whose bridge has no tables of its own). Times in milliseconds of one monotonic clock. */
 export class VsiBridge {
   state: VsiBridgeState = 'INIT';
   vsiState: VsiState = 'DeAssoc';
   operCmd: VsiCommand | undefined;
   timers: VdpTimers;
+  dialect: VdpDialect;
   #rxCmd: VsiCommand | undefined;
   #queued: VsiCommand | undefined;
   #deadline = Number.POSITIVE_INFINITY;
 
-  constructor(timers: VdpTimers) {
+  constructor(timers: VdpTimers, dialect = VDP_RATIFIED) {
     this.timers = timers;
+    this.dialect = dialect;
   }
 
   /** A request of the station. While the resource layer works, the latest request waits. */
@@ -94,7 +97,8 @@ export class VsiBridge {
       }
       case 'keep':
         // Keep says that an earlier command stands; without one it is a refusal.
-        if (this.operCmd === undefined) return this.#refuse(command, result.error, false, now);
+        if (this.operCmd === undefined || !this.dialect.keeps)
+          return this.#refuse(command, result.error, false, now);
         return this.#keep(command, this.operCmd, result.error, now);
       case 'deassoc':
         return this.#refuse(command, result.error, result.hard, now);
@@ -126,7 +130,7 @@ export class VsiBridge {
     if (now < this.#deadline) return [];
     if (this.state === 'WAIT_STATION_CMD') return this.remove('no keepalive within toutKeepAlive', now);
     if (this.state !== 'BRIDGE_PROCESSING') return [];
-    if (this.vsiState === 'Assoc' && this.#rxCmd!.request !== 'deassociate') {
+    if (this.vsiState === 'Assoc' && this.#rxCmd!.request !== 'deassociate' && this.dialect.keeps) {
       return this.#keep(this.#rxCmd!, this.operCmd!, VDP_OTHER_FAILURE, now);
     }
     return this.remove('no decision within resourceWaitDelay', now);
@@ -175,9 +179,10 @@ export class VsiBridge {
     ];
   }
 
-  /** A refusal goes out under the DeAssociate type, as every known bridge does it (vdp.md 4). */
+  /** A refusal goes out under the DeAssociate type, as every known bridge does it (vdp.md 4); the draft repeats the request's. */
   #refuse(command: VsiCommand, error: number, hard: boolean, now: number): VsiBridgeEffect[] {
-    const answer = this.#answer({ ...command, request: 'deassociate' }, error | (hard ? STATUS_M_HARD : 0));
+    const request = this.dialect.keeps ? 'deassociate' : command.request;
+    const answer = this.#answer({ ...command, request }, error | (hard ? STATUS_M_HARD : 0));
     return [answer, ...this.#end(`refused: ${vdpErrorName(error)}`, now)];
   }
 

@@ -20,6 +20,7 @@ const PAIR = 8;
 /** MAC/VID pairs that one TLV can hold. */
 export const VDP_DRAFT_PAIRS_MAX = Math.floor((511 - FIXED) / PAIR);
 
+export const VDP_DRAFT_RESPONSE_MAX = 6;
 const RESPONSE_NAMES = [
   'success',
   'invalid format',
@@ -91,6 +92,7 @@ function decodeVsi(value: Uint8Array): VsiDraftTlv {
   const request = REQUESTS[mode];
   if (request === undefined) throw new DecodeError(`unknown mode ${mode}`, 4);
   const response = reader.u8('response');
+  if (response > VDP_DRAFT_RESPONSE_MAX) throw new DecodeError(`reserved response ${response}`, 5);
   const manager = reader.u8('manager id');
   const type = reader.u24('type id');
   const typeVersion = reader.u8('type version');
@@ -108,22 +110,31 @@ function decodeVsi(value: Uint8Array): VsiDraftTlv {
   return { request, response, manager, type, typeVersion, id, filters };
 }
 
-/** The VSI TLVs and an End TLV. More than VDP_DRAFT_PAIRS_MAX pairs in one are a caller's mistake: RangeError. */
-export function encodeVdpDraft(vsis: readonly VsiDraftTlv[]): Uint8Array {
+/** The octets of one VSI TLV. More than VDP_DRAFT_PAIRS_MAX pairs in one are a caller's mistake: RangeError. */
+export function encodeVsiDraft(vsi: VsiDraftTlv): Uint8Array {
+  const { request, response, manager, type, typeVersion, id, filters } = vsi;
+  const value = new OctetWriter(FIXED + PAIR * filters.length)
+    .u32(VSI)
+    .u8(REQUESTS.indexOf(request))
+    .u8(response)
+    .u8(manager)
+    .u24(type)
+    .u8(typeVersion)
+    .octets(id)
+    .u8(FILTER_MAC_VID)
+    .u16(filters.length);
+  for (const { mac, vid } of filters) encodeFilterEntry(value, FILTER_MAC_VID, { mac: mac!, vid });
   const writer = new OctetWriter();
-  for (const { request, response, manager, type, typeVersion, id, filters } of vsis) {
-    const value = new OctetWriter(FIXED + PAIR * filters.length)
-      .u32(VSI)
-      .u8(REQUESTS.indexOf(request))
-      .u8(response)
-      .u8(manager)
-      .u24(type)
-      .u8(typeVersion)
-      .octets(id)
-      .u8(FILTER_MAC_VID)
-      .u16(filters.length);
-    for (const { mac, vid } of filters) encodeFilterEntry(value, FILTER_MAC_VID, { mac: mac!, vid });
-    writeTlv(writer, TLV_ORGANIZATIONALLY_SPECIFIC, value.finish());
-  }
+  writeTlv(writer, TLV_ORGANIZATIONALLY_SPECIFIC, value.finish());
+  return writer.finish();
+}
+
+/** Octets that a PDU needs besides its VSI TLVs. */
+export const VDP_DRAFT_OVERHEAD = 2;
+
+/** The VSI TLVs as given (encodeVsiDraft) and an End TLV. */
+export function encodeVdpDraft(vsis: readonly Uint8Array[]): Uint8Array {
+  const writer = new OctetWriter(512);
+  for (const vsi of vsis) writer.octets(vsi);
   return writer.u16(END).finish();
 }

@@ -1,5 +1,6 @@
-import { decodeStatus, type VsiStatusField, type VsiTlv, vdpErrorName } from './codec.ts';
+import { decodeStatus, type VsiStatusField, type VsiTlv } from './codec.ts';
 import { commandOf, sameAttributes, VSI_STATE, type VsiCommand, type VsiState } from './command.ts';
+import { VDP_RATIFIED, type VdpDialect } from './dialect.ts';
 import { filtersMatch, withAssignedVids } from './filter.ts';
 import type { VdpTimers } from './timers.ts';
 
@@ -33,7 +34,7 @@ export type VsiStationEffect =
   | { kind: 'kept'; command: VsiCommand; status: VsiStatusField; reason: string }
   | { kind: 'ended'; end: VsiEnd; status?: VsiStatusField; reason: string };
 
-/** VDP station machine of one VSI (vdp.md 3). Times in milliseconds of one monotonic clock. */
+/** VDP station machine of one VSI (vdp.md 3 and 5.3). Times in milliseconds of one monotonic clock. */
 export class VsiStation {
   state: VsiStationState = 'INIT';
   vsiState: VsiState = 'DeAssoc';
@@ -43,12 +44,14 @@ export class VsiStation {
   sysCmd: VsiCommand | undefined;
   /** Operational values; a change applies from the next start of a timer on. */
   timers: VdpTimers;
+  dialect: VdpDialect;
   #queued: VsiCommand | undefined;
   #deassociateUnanswered = false;
   #waitWhile = Number.POSITIVE_INFINITY;
 
-  constructor(timers: VdpTimers) {
+  constructor(timers: VdpTimers, dialect = VDP_RATIFIED) {
     this.timers = timers;
+    this.dialect = dialect;
   }
 
   /** A new system command. While an answer is awaited it is kept and evaluated afterwards; only the latest counts. */
@@ -193,7 +196,9 @@ export class VsiStation {
       if (asked.request === 'deassociate') return this.#init('asked', 'deassociated', now, status);
       // Without an error code too it is a rejection (a bridge whose resource layer ran out of time, vdp.md 4).
       const reason =
-        status.error !== 0 ? refusal(status) : 'the bridge deassociated the VSI instead of confirming it';
+        status.error !== 0
+          ? this.#refusal(status)
+          : 'the bridge deassociated the VSI instead of confirming it';
       return this.#init('refused', reason, now, status);
     }
     if (tlv.request !== asked.request) {
@@ -201,18 +206,18 @@ export class VsiStation {
     }
     if (status.error !== 0) {
       if (tlv.request !== 'associate' || !status.keep)
-        return this.#init('refused', refusal(status), now, status);
+        return this.#init('refused', this.#refusal(status), now, status);
       if (this.vsiState === 'Assoc') {
         const kept: VsiStationEffect = {
           kind: 'kept',
           command: this.operCmd!,
           status,
-          reason: `${refusal(status)}; the association of before stands`,
+          reason: `${this.#refusal(status)}; the association of before stands`,
         };
         return [kept, ...this.#waitSystemCmd(now)];
       }
       // The bridge kept an association that we do not hold: end it, or both sides differ until toutKeepAlive.
-      return [this.#deassociateUnheard(asked), ...this.#init('refused', refusal(status), now, status)];
+      return [this.#deassociateUnheard(asked), ...this.#init('refused', this.#refusal(status), now, status)];
     }
     if (!sameAttributes(asked, commandOf(tlv, manager))) {
       const reason = 'the bridge confirmed another type, manager or filter than asked';
@@ -240,7 +245,7 @@ export class VsiStation {
     const asked = this.operCmd!;
     if (tlv.request === 'deassociate') {
       return status.error !== 0
-        ? this.#init('refused', refusal(status), now, status)
+        ? this.#init('refused', this.#refusal(status), now, status)
         : this.#init('bridge', 'the bridge deassociated the VSI', now, status);
     }
     if (tlv.request !== asked.request) {
@@ -248,7 +253,7 @@ export class VsiStation {
     }
     if (status.error !== 0) {
       if (tlv.request !== 'associate' || !status.keep)
-        return this.#init('refused', refusal(status), now, status);
+        return this.#init('refused', this.#refusal(status), now, status);
       this.#enter('TRANSMIT_DEASSOC', now + this.timers.respWaitDelay);
       return [this.#deassociate(asked)];
     }
@@ -301,6 +306,10 @@ export class VsiStation {
     return { kind: 'send', command: { ...command, request: 'deassociate', hint: 'none' } };
   }
 
+  #refusal(status: VsiStatusField): string {
+    return `the bridge refused: ${this.dialect.errorName(status.error)}${status.hard ? ' (hard error)' : ''}`;
+  }
+
   /** What the machine last sent in a state that awaits an answer. */
   #asked(): VsiCommand {
     if (this.state === 'STATION_PROCESSING') return this.sysCmd!;
@@ -312,10 +321,6 @@ export class VsiStation {
     this.state = state;
     this.#waitWhile = waitWhile;
   }
-}
-
-function refusal(status: VsiStatusField): string {
-  return `the bridge refused: ${vdpErrorName(status.error)}${status.hard ? ' (hard error)' : ''}`;
 }
 
 function sameCommand(command: VsiCommand, other: VsiCommand): boolean {

@@ -18,6 +18,15 @@ export interface VdpTimers {
   toutKeepAlive: number;
 }
 
+/** Draft 0.2 negotiates none (vdp.md 5.2); how long its bridge may take, and waits for a keepalive, is our choice. */
+export const VDP_DRAFT_TIMERS: VdpTimers = {
+  ackTimer: 500,
+  resourceWaitDelay: 1_500,
+  respWaitDelay: 3_000,
+  reinitKeepAlive: 10_000,
+  toutKeepAlive: 30_000,
+};
+
 export function vdpTimers({ r, rte, rwd, rka }: EvbParameters): VdpTimers {
   const ackTimer = exponentToMs(rte);
   const delivery = (2 * r + 1) * ackTimer;

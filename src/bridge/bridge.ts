@@ -1,14 +1,20 @@
-import { EvbBridge, type EvbBridgePolicy, type EvbEffect } from '../../protocols/evb/index.ts';
+import {
+  EvbBridge,
+  type EvbBridgePolicy,
+  EvbDraft,
+  type EvbDraftPolicy,
+  type EvbEffect,
+} from '../../protocols/evb/index.ts';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import {
   commandOf,
   encodeInvalidFormat,
-  encodeVsi,
   STATUS_ACK,
   tlvOf,
   VDP_INSUFFICIENT_RESOURCES,
   VDP_INVALID_FILTER,
   VDP_OTHER_FAILURE,
+  type VdpDialect,
   type VdpPdu,
   type VdpTimers,
   VsiBridge,
@@ -19,11 +25,12 @@ import {
 } from '../../protocols/vdp/index.ts';
 import type { RelayState, VsiState } from '../model.ts';
 import { History } from '../port/history.ts';
-import { type LinkUp, type PassedOn, Role, type RoleOptions } from '../port/role.ts';
+import { type LinkUp, type PassedOn, type Protocol, Role, type RoleOptions } from '../port/role.ts';
 import type { PortShape, PortState } from '../port/shape.ts';
 import { type AdmissionPolicy, admit, profileOf } from './admission.ts';
 
 export interface BridgePolicy extends AdmissionPolicy {
+  protocol: Protocol;
   evb: boolean;
   reflectiveRelay: 'allow' | 'deny' | 'always';
   groupIds: boolean;
@@ -55,10 +62,10 @@ export class BridgeVsi {
   /** What the command being processed waits for: addresses let in, or for a DeAssociate out. */
   waitsFor: { macs: readonly MacAddress[]; filters: VsiCommand['filters'] } | undefined;
 
-  constructor(key: string, command: VsiCommand, timers: VdpTimers) {
+  constructor(key: string, command: VsiCommand, timers: VdpTimers, dialect: VdpDialect) {
     this.key = key;
     this.command = command;
-    this.machine = new VsiBridge(timers);
+    this.machine = new VsiBridge(timers, dialect);
   }
 
   get id(): string {
@@ -79,9 +86,10 @@ export class BridgeVsi {
 }
 
 /** An emulated switch port: EVB in the bridge role, the VSIs of its station, and what the kernel's port shall be for them. */
-export class Bridge extends Role<OwnEffect> {
+export class Bridge extends Role<OwnEffect, EvbBridge> {
   readonly vsis = new Map<string, BridgeVsi>();
-  readonly evb: EvbBridge;
+  readonly ratified: EvbBridge;
+  readonly draft: EvbDraft;
   /** VSI TLVs beyond the limit, and such that could not be read, both answered with an error. */
   readonly counters = { vsisRefused: 0, vsisInvalid: 0 };
   #policy: BridgePolicy;
@@ -100,9 +108,10 @@ export class Bridge extends Role<OwnEffect> {
   #unreadable = 0;
 
   constructor(policy: BridgePolicy, options: RoleOptions) {
-    super(options);
+    super('bridge', policy.protocol, options);
     this.#policy = policy;
-    this.evb = new EvbBridge(this.#evbPolicy());
+    this.ratified = new EvbBridge(this.#evbPolicy());
+    this.draft = new EvbDraft('bridge', this.#draftPolicy());
   }
 
   get relay(): RelayState {
@@ -135,7 +144,7 @@ export class Bridge extends Role<OwnEffect> {
     for (const { machine } of this.vsis.values()) if (machine.operCmd) machine.resume(machine.operCmd, now);
     const reflects = link.hairpin && this.evb.relayWanted;
     if (reflects) this.#kernel = { ...this.#kernel, hairpin: true };
-    const applied = reflects ? this.fromEvb(this.evb.applied(true), now) : [];
+    const applied = reflects ? this.#applied(true, now) : [];
     return [...heard, ...over, ...applied, ...this.begin(now), ...this.flush(now), { kind: 'shape' }];
   }
 
@@ -150,10 +159,7 @@ export class Bridge extends Role<OwnEffect> {
     // Whatever was set has gone with the membership.
     this.#kernel = NOTHING;
     this.#admitted.clear();
-    const effects: BridgeEffect[] = [
-      ...this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now),
-      ...this.fromEvb(this.evb.applied(false), now),
-    ];
+    const effects: BridgeEffect[] = [...this.#tellPolicy(now), ...this.#applied(false, now)];
     if (!bridged && this.#policy.enforce) {
       for (const key of [...this.vsis.keys()])
         effects.push(...this.remove(key, 'the port left its bridge', now));
@@ -180,10 +186,7 @@ export class Bridge extends Role<OwnEffect> {
       if (state.macs.has(mac)) this.#admitted.add(mac);
       else this.#admitted.delete(mac);
     }
-    const effects: BridgeEffect[] = this.fromEvb(
-      this.evb.applied(state.hairpin && this.evb.relayWanted),
-      now,
-    );
+    const effects = this.#applied(state.hairpin && this.evb.relayWanted, now);
     const answered = [...this.#waiting].flatMap((vsi) => this.#goOn(vsi, now));
     const ended = this.#policy.enforce ? this.#endUnenforced(now) : [];
     const confirmed = [...this.#unanswered].flatMap(([vsi, keepalive]) => {
@@ -203,7 +206,7 @@ export class Bridge extends Role<OwnEffect> {
 
   /** Continues what an earlier run left in force; its addresses are let in already. */
   resume(command: VsiCommand, now: number): void {
-    const vsi = new BridgeVsi(vsiKey(command), command, this.timers);
+    const vsi = new BridgeVsi(vsiKey(command), command, this.timers, this.vdpDialect);
     vsi.profile = profileOf(command, this.#policy.profiles)?.name ?? '';
     vsi.machine.resume(command, now);
     if (command.request === 'associate') this.#holdAlso(vsi, macsOf(command));
@@ -215,9 +218,17 @@ export class Bridge extends Role<OwnEffect> {
   setPolicy(policy: BridgePolicy, now: number): BridgeEffect[] {
     const before = this.#policy;
     this.#policy = policy;
-    const effects: BridgeEffect[] = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
-    const switched = before.evb === policy.evb ? [] : this.#switchEvb(now);
-    return [...effects, ...switched, ...this.#admitAgain(now), ...this.linkChanged(), { kind: 'shape' }];
+    const effects = this.#tellPolicy(now);
+    const switched = before.evb === policy.evb ? [] : this.switchEvb(now);
+    const spoken = this.setProtocol(policy.protocol, now);
+    return [
+      ...effects,
+      ...switched,
+      ...spoken,
+      ...this.#admitAgain(now),
+      ...this.linkChanged(),
+      { kind: 'shape' },
+    ];
   }
 
   protected override get evbEnabled(): boolean {
@@ -238,7 +249,14 @@ export class Bridge extends Role<OwnEffect> {
   }
 
   protected override retime(timers: VdpTimers): void {
-    for (const { machine } of this.vsis.values()) machine.timers = timers;
+    for (const { machine } of this.vsis.values()) {
+      machine.timers = timers;
+      machine.dialect = this.vdpDialect;
+    }
+  }
+
+  protected override dialectChanges(reason: string, now: number): BridgeEffect[] {
+    return this.#releaseAll(reason, now);
   }
 
   protected override relayReasonOf(lost: string): string {
@@ -266,7 +284,7 @@ export class Bridge extends Role<OwnEffect> {
       if (vsi === undefined) {
         this.counters.vsisRefused++;
         const refusal = tlvOf(command, STATUS_ACK | VDP_INSUFFICIENT_RESOURCES);
-        this.#answer(vsiKey(command), pdu.manager, encodeVsi(refusal));
+        this.port?.say(vsiKey(command), pdu.manager, refusal);
         continue;
       }
       const { request } = vsi.machine.operCmd ?? {};
@@ -281,7 +299,8 @@ export class Bridge extends Role<OwnEffect> {
     for (const invalid of pdu.invalid) {
       this.counters.vsisInvalid++;
       const answer = encodeInvalidFormat(invalid);
-      if (answer !== undefined) this.#answer(`unreadable ${this.#unreadable++}`, pdu.manager, answer);
+      if (answer !== undefined)
+        this.port?.outbox.put(`unreadable ${this.#unreadable++}`, pdu.manager, answer);
     }
     return [...effects, ...this.flush(now)];
   }
@@ -295,12 +314,19 @@ export class Bridge extends Role<OwnEffect> {
     };
   }
 
-  /** EVB was switched on or off while the link is up. */
-  #switchEvb(now: number): BridgeEffect[] {
-    const told =
-      this.port === undefined ? [] : this.port.setEvbTlv(this.#policy.evb ? this.evb.tlv : undefined);
-    const lost = this.#policy.evb ? [] : this.evb.lost('EVB is off on this port');
-    return [...this.fromPort(told, now), ...this.fromEvb(lost, now)];
+  #draftPolicy(): EvbDraftPolicy {
+    const { reflectiveRelay, always } = this.#evbPolicy();
+    return { reflectiveRelay, always, rte: this.#policy.proposal.rte, vsis: this.#policy.vsisPerLink };
+  }
+
+  #tellPolicy(now: number): BridgeEffect[] {
+    const ratified = this.ratified.setPolicy(this.#evbPolicy());
+    return this.fromBoth(ratified, this.draft.setPolicy(this.#draftPolicy()), now);
+  }
+
+  /** The port reflects, or not. */
+  #applied(reflecting: boolean, now: number): BridgeEffect[] {
+    return this.fromBoth(this.ratified.applied(reflecting), this.draft.applied(reflecting), now);
   }
 
   #admitAgain(now: number): BridgeEffect[] {
@@ -352,13 +378,9 @@ export class Bridge extends Role<OwnEffect> {
 
   #newVsi(command: VsiCommand): BridgeVsi | undefined {
     if (this.vsis.size >= this.#policy.vsisPerLink && command.request !== 'deassociate') return undefined;
-    const vsi = new BridgeVsi(vsiKey(command), command, this.timers);
+    const vsi = new BridgeVsi(vsiKey(command), command, this.timers, this.vdpDialect);
     this.vsis.set(vsi.key, vsi);
     return vsi;
-  }
-
-  #answer(key: string, manager: Uint8Array, tlv: Uint8Array): void {
-    this.port?.outbox.put(key, manager, tlv);
   }
 
   #fromMachine(vsi: BridgeVsi, effects: VsiBridgeEffect[], now: number): BridgeEffect[] {
@@ -374,7 +396,7 @@ export class Bridge extends Role<OwnEffect> {
           ...this.#decide(vsi, effect.command, now),
         ];
       case 'send':
-        this.#answer(vsi.key, effect.manager, encodeVsi(effect.tlv));
+        this.port?.say(vsi.key, effect.manager, effect.tlv);
         return [];
       case 'confirmed':
         if (effect.keepalive) return [];
@@ -405,6 +427,7 @@ export class Bridge extends Role<OwnEffect> {
           { kind: 'shape' },
           { kind: 'vsi', vsi, removed: true },
           { kind: 'durable', vsi, inForce: undefined },
+          ...this.countVsis(this.vsis.size, now),
         ];
       }
     }
@@ -509,7 +532,10 @@ export class Bridge extends Role<OwnEffect> {
   }
 
   #show(vsi: BridgeVsi, reason: string, now: number): BridgeEffect[] {
-    return vsi.history.note(vsi.state, reason, now) ? [{ kind: 'vsi', vsi, removed: false }] : [];
+    const counted = this.countVsis(this.vsis.size, now);
+    return vsi.history.note(vsi.state, reason, now)
+      ? [{ kind: 'vsi', vsi, removed: false }, ...counted]
+      : counted;
   }
 }
 

@@ -55,12 +55,14 @@ const notYet = <const T extends readonly string[]>(words: T, later: readonly str
     v.picklist(words, `expected one of ${words.join(', ')}`),
   );
 
-const protocol = v.optional(notYet(['auto', 'ratified'], ['draft']), 'auto');
+const protocol = v.optional(oneOf(['auto', 'ratified', 'draft']), 'auto');
 
 /** The uncertain points of the standard, for peers that chose otherwise. */
 const interop = section({
   'manager-octet': v.optional(oneOf(['first', 'last']), 'first'),
   'ecp-source': v.optional(oneOf(['peer', 'any']), 'peer'),
+  'lldp-scope': v.optional(oneOf(['customer-bridge', 'nearest-bridge']), 'customer-bridge'),
+  'draft-renumber': v.optional(flag, false),
 });
 
 const uplink = section({

@@ -1,6 +1,5 @@
-import { ECP_ULPDU_MAX } from '../../protocols/ecp/index.ts';
 import { sameOctets } from '../../protocols/octets/index.ts';
-import { encodeVdp, VDP_OVERHEAD } from '../../protocols/vdp/index.ts';
+import type { Dialect } from './dialect.ts';
 
 interface Waiting {
   manager: Uint8Array;
@@ -9,7 +8,7 @@ interface Waiting {
 
 /**
  * VSI TLVs that wait for the ECP transmitter, in the order in which their VSIs first asked. They are packed into one ECPDU as
- * far as the frame's limit and the common Manager ID allow; a newer TLV of a VSI replaces one that has not left yet.
+ * far as the frame's limit and, where the dialect has one for all, the Manager ID allow; a newer TLV of a VSI replaces one that has not left yet.
  */
 export class Outbox {
   readonly #waiting = new Map<string, Waiting>();
@@ -31,20 +30,23 @@ export class Outbox {
   }
 
   /** The next ULPDU with `most` VSI TLVs at most, and the VSIs that it is about; undefined when nothing waits. */
-  take(most = Number.POSITIVE_INFINITY): { ulpdu: Uint8Array; keys: string[] } | undefined {
+  take(
+    { ecp, vdp }: Dialect,
+    most = Number.POSITIVE_INFINITY,
+  ): { ulpdu: Uint8Array; keys: string[] } | undefined {
     const [first] = this.#waiting.values();
     if (first === undefined) return undefined;
     const tlvs: Uint8Array[] = [];
     const keys: string[] = [];
-    let room = ECP_ULPDU_MAX - VDP_OVERHEAD;
+    let room = ecp.ulpduMax - vdp.overhead;
     for (const [key, { manager, tlv }] of this.#waiting) {
       if (tlvs.length >= most) break;
-      if (tlv.length > room || !sameOctets(manager, first.manager)) continue;
+      if (tlv.length > room || (vdp.oneManager && !sameOctets(manager, first.manager))) continue;
       tlvs.push(tlv);
       keys.push(key);
       room -= tlv.length;
       this.#waiting.delete(key);
     }
-    return { ulpdu: encodeVdp(first.manager, tlvs), keys };
+    return { ulpdu: vdp.encodePdu(first.manager, tlvs), keys };
   }
 }

@@ -1,14 +1,13 @@
 import {
-  decodeEcpdu,
   EcpReceiver,
   type EcpTiming,
   type EcpTransmitEffect,
   EcpTransmitter,
 } from '../../protocols/ecp/index.ts';
 import {
-  ETHERTYPE_ECP,
   ETHERTYPE_LLDP,
   type EthernetFrame,
+  NEAREST_BRIDGE,
   NEAREST_CUSTOMER_BRIDGE,
 } from '../../protocols/ethernet/index.ts';
 import {
@@ -17,9 +16,10 @@ import {
   type LldpNeighbour,
   type LldpTiming,
 } from '../../protocols/lldp-agent/index.ts';
-import { CHASSIS_ID_MAC, type EvbTlv, type Lldpdu, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
+import { CHASSIS_ID_MAC, type Lldpdu, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
 import { DecodeError, type MacAddress, macToOctets } from '../../protocols/octets/index.ts';
-import { decodeVdp, type VdpPdu } from '../../protocols/vdp/index.ts';
+import type { VdpPdu, VsiTlv } from '../../protocols/vdp/index.ts';
+import { type Dialect, DialectFinder, type DialectName, DRAFT_AFTER, type EvbTlvs } from './dialect.ts';
 import { Outbox } from './outbox.ts';
 
 /** What the LLDP agent tells about this machine besides chassis and port identity. */
@@ -33,6 +33,11 @@ export interface PortOptions {
   mac: MacAddress;
   system: SystemDescription;
   lldp: LldpTiming;
+  /** Group address of LLDP: what the standard says, or the nearest bridge, as some draft switches may do it. */
+  lldpScope: 'customer-bridge' | 'nearest-bridge';
+  dialect: Dialect;
+  /** auto: another dialect is asked for when the neighbours speak it. */
+  protocol: 'auto' | DialectName;
   ecp: EcpTiming;
   /** 1..65535, drawn anew for every port that comes up (interop-notes.md 10, row 2). */
   firstSequence: number;
@@ -44,8 +49,10 @@ export interface PortOptions {
 
 export type PortEffect =
   | { kind: 'send'; frame: EthernetFrame }
-  /** The EVB TLV of the adjacent peer; undefined when it is gone or withdrawn. */
-  | { kind: 'evb'; tlv: EvbTlv | undefined; reason: string }
+  /** The adjacent peer's LLDPDU with the EVB TLV of the dialect; undefined when it is gone or withdrawn. */
+  | { kind: 'evb'; tlvs: EvbTlvs | undefined; reason: string }
+  /** Another dialect is to be spoken: speak(). */
+  | { kind: 'dialect'; name: DialectName; reason: string }
   /** The EVB peer as last heard, for whoever keeps it over a restart; undefined: forget it. */
   | { kind: 'peer'; neighbour: LldpNeighbour | undefined }
   | { kind: 'vdp'; pdu: VdpPdu }
@@ -56,8 +63,8 @@ export type PortEffect =
 const PATIENCE = 50;
 
 /**
- * What both roles do on an interface, without sockets and clocks: the LLDP agent of the nearest customer bridge, ECP in both
- * directions, and which neighbour is the EVB peer. `now` in milliseconds of one monotonic clock.
+ * What both roles do on an interface, without sockets and clocks: the LLDP agent, ECP in both directions, which neighbour is the
+ * EVB peer, and which dialect it speaks. `now` in milliseconds of one monotonic clock.
  */
 export class Port {
   readonly mac: MacAddress;
@@ -75,8 +82,13 @@ export class Port {
   readonly #outboxMax: number;
   readonly #ecpSource: PortOptions['ecpSource'];
   readonly #transmitter: EcpTransmitter;
-  readonly #receiver = new EcpReceiver();
-  #evb: EvbTlv | undefined;
+  readonly #receiver: EcpReceiver;
+  readonly #lldpGroup: MacAddress;
+  #protocol: PortOptions['protocol'];
+  #dialect: Dialect;
+  #finder = new DialectFinder();
+  #lldpTiming: LldpTiming;
+  #evb: EvbTlvs | undefined;
   /** MSAP of the neighbour whose EVB TLV counts: the first one that sent one, while it lives (lldp.md 6). */
   #peer: string | undefined;
   #enabled = false;
@@ -86,9 +98,18 @@ export class Port {
     this.#system = options.system;
     this.#outboxMax = options.outboxMax;
     this.#ecpSource = options.ecpSource;
+    this.#lldpGroup = options.lldpScope === 'nearest-bridge' ? NEAREST_BRIDGE : NEAREST_CUSTOMER_BRIDGE;
+    this.#protocol = options.protocol;
+    this.#dialect = options.dialect;
+    this.#lldpTiming = options.lldp;
     this.lldp = new LldpAgent(this.#local(), options.lldp);
-    this.#transmitter = new EcpTransmitter(options.ecp, options.firstSequence);
+    this.#transmitter = new EcpTransmitter(options.ecp, options.firstSequence, options.dialect.ecp);
+    this.#receiver = new EcpReceiver(options.dialect.ecp);
     this.outbox = new Outbox();
+  }
+
+  get dialect(): DialectName {
+    return this.#dialect.name;
   }
 
   get peer(): LldpNeighbour | undefined {
@@ -103,7 +124,7 @@ export class Port {
   /** Further neighbours with an EVB TLV, which are reported and not listened to. */
   get rivals(): LldpNeighbour[] {
     return [...this.lldp.neighbours.values()].filter(
-      ({ msap, lldpdu }) => lldpdu.evb !== undefined && msap !== this.#peer,
+      ({ msap, lldpdu }) => (lldpdu.evb ?? lldpdu.evbDraft) !== undefined && msap !== this.#peer,
     );
   }
 
@@ -137,13 +158,35 @@ export class Port {
     return this.#fromLldp(this.lldp.setPortEnabled(enabled, now));
   }
 
+  /** A VSI TLV for the peer; it takes the place of one about the same VSI that has not left yet. */
+  say(key: string, manager: Uint8Array, tlv: VsiTlv): void {
+    this.outbox.put(key, manager, this.#dialect.vdp.encodeVsi(tlv, manager));
+  }
+
   /** Our EVB TLV as of now; undefined withdraws it. It goes out at once, credit permitting. */
-  setEvbTlv(tlv: EvbTlv | undefined): PortEffect[] {
-    this.#evb = tlv;
+  setEvbTlv(tlvs: EvbTlvs | undefined): PortEffect[] {
+    this.#evb = tlvs;
     return this.#fromLldp(this.lldp.localChanged(this.#local()));
   }
 
+  /** Another dialect with its EVB TLV: ECP begins anew, and with it who the peer is. */
+  speak(dialect: Dialect, ecp: EcpTiming, tlvs: EvbTlvs | undefined): PortEffect[] {
+    this.#dialect = dialect;
+    this.#transmitter.timing = ecp;
+    this.#finder = new DialectFinder();
+    this.outbox.clear();
+    this.#peer = undefined;
+    this.#resetEcp();
+    const told = this.setEvbTlv(tlvs);
+    return [...told, ...[...this.lldp.neighbours.values()].flatMap((neighbour) => this.#heard(neighbour))];
+  }
+
+  setProtocol(protocol: PortOptions['protocol']): void {
+    this.#protocol = protocol;
+  }
+
   setLldpTiming(timing: LldpTiming): PortEffect[] {
+    this.#lldpTiming = timing;
     return this.#fromLldp(this.lldp.setTiming(timing));
   }
 
@@ -158,13 +201,14 @@ export class Port {
 
   frame(frame: EthernetFrame, now: number): PortEffect[] {
     if (!this.#enabled) return [];
-    const toGroup = frame.destination === NEAREST_CUSTOMER_BRIDGE;
-    if (frame.etherType === ETHERTYPE_LLDP && toGroup) {
-      return this.#fromLldp(this.lldp.receive(frame.payload, now, frame.source));
+    const { etherType, destination } = frame;
+    if (etherType === ETHERTYPE_LLDP && destination === this.#lldpGroup) {
+      const heard = this.#fromLldp(this.lldp.receive(frame.payload, now, frame.source));
+      return [...heard, ...this.#findDialect(now)];
     }
-    if (frame.etherType === ETHERTYPE_ECP && (toGroup || frame.destination === this.mac)) {
-      return this.#ecp(frame, now);
-    }
+    const dialect = this.#dialect;
+    const toUs = destination === dialect.destination || destination === this.mac;
+    if (etherType === dialect.etherType && toUs) return this.#ecp(frame, now);
     this.counters.otherFrames++;
     return [];
   }
@@ -173,6 +217,7 @@ export class Port {
     if (!this.#enabled) return [];
     return [
       ...this.#fromLldp(this.lldp.advance(now)),
+      ...this.#findDialect(now),
       ...this.#fromEcp(this.#transmitter.advance(now), now),
       ...this.flush(now),
     ];
@@ -182,7 +227,7 @@ export class Port {
   flush(now: number): PortEffect[] {
     const effects: PortEffect[] = [];
     while (this.#enabled && this.#transmitter.idle && now >= this.#heldUntil()) {
-      const next = this.outbox.take(this.patient ? 1 : undefined);
+      const next = this.outbox.take(this.#dialect, this.patient ? 1 : undefined);
       if (next === undefined) break;
       this.#outstanding = next.keys;
       effects.push(...this.#fromEcp(this.#transmitter.request(next.ulpdu, now), now));
@@ -194,7 +239,11 @@ export class Port {
     if (!this.#enabled) return Number.POSITIVE_INFINITY;
     const held =
       this.outbox.size > 0 && this.#transmitter.idle ? this.#heldUntil() : Number.POSITIVE_INFINITY;
-    return Math.min(this.lldp.nextDeadline(), this.#transmitter.nextDeadline(), held);
+    const found =
+      this.#protocol === 'auto'
+        ? this.#finder.deadline(this.#lldpTiming.msgTxInterval)
+        : Number.POSITIVE_INFINITY;
+    return Math.min(this.lldp.nextDeadline(), this.#transmitter.nextDeadline(), held, found);
   }
 
   /** A patient port waits for the answer to its last request, but not for ever: one may be lost all the same. */
@@ -211,14 +260,14 @@ export class Port {
       return [];
     }
     try {
-      const ecpdu = decodeEcpdu(frame.payload);
+      const ecpdu = this.#dialect.ecp.decode(frame.payload);
       if (ecpdu.operation === 'ack') {
         return [...this.#fromEcp(this.#transmitter.ack(ecpdu, now), now), ...this.flush(now)];
       }
       const effects: PortEffect[] = [];
       const accept = this.outbox.size < this.#outboxMax;
       for (const effect of this.#receiver.request(ecpdu, frame.source, accept)) {
-        if (effect.kind === 'send') effects.push(this.#toCustomerBridge(ETHERTYPE_ECP, effect.ecpdu));
+        if (effect.kind === 'send') effects.push(this.#sendEcpdu(effect.ecpdu));
         else effects.push(...this.#vdp(effect.ulpdu));
       }
       return effects;
@@ -231,9 +280,9 @@ export class Port {
 
   #vdp(ulpdu: Uint8Array): PortEffect[] {
     try {
-      const pdu = decodeVdp(ulpdu);
-      this.counters.vdpMalformed += pdu.invalid.length;
-      return [{ kind: 'vdp', pdu }];
+      const { pdus, invalid } = this.#dialect.vdp.decode(ulpdu);
+      this.counters.vdpMalformed += invalid;
+      return pdus.map((pdu) => ({ kind: 'vdp', pdu }));
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       this.counters.vdpMalformed++;
@@ -249,7 +298,7 @@ export class Port {
           this.unanswered.set(key, now);
         }
       }
-      if (effect.kind === 'send') return [this.#toCustomerBridge(ETHERTYPE_ECP, effect.ecpdu)];
+      if (effect.kind === 'send') return [this.#sendEcpdu(effect.ecpdu)];
       return effect.kind === 'undelivered' ? [{ kind: 'undelivered', attempts: effect.attempts }] : [];
     });
   }
@@ -261,7 +310,7 @@ export class Port {
   #lldpEffect(effect: LldpEffect): PortEffect[] {
     switch (effect.kind) {
       case 'send':
-        return [this.#toCustomerBridge(ETHERTYPE_LLDP, effect.lldpdu)];
+        return [this.#send(ETHERTYPE_LLDP, this.#lldpGroup, effect.lldpdu)];
       case 'neighbour':
         return this.#heard(effect.neighbour);
       case 'neighbourGone':
@@ -271,15 +320,16 @@ export class Port {
 
   #heard(neighbour: LldpNeighbour): PortEffect[] {
     const { lldpdu, msap } = neighbour;
-    if (this.#peer === undefined && lldpdu.evb !== undefined) {
+    const speaks = this.#dialect.heardIn(lldpdu);
+    if (this.#peer === undefined && speaks) {
       this.#peer = msap;
       this.#resetEcp();
     }
     if (msap !== this.#peer) return [];
-    if (lldpdu.evb === undefined) return this.#peerLost('the peer withdrew its EVB TLV');
+    if (!speaks) return this.#peerLost('the peer withdrew its EVB TLV');
     return [
       { kind: 'peer', neighbour },
-      { kind: 'evb', tlv: lldpdu.evb, reason: 'EVB TLV received' },
+      { kind: 'evb', tlvs: lldpdu, reason: 'EVB TLV received' },
     ];
   }
 
@@ -288,13 +338,27 @@ export class Port {
     this.#resetEcp();
     return [
       { kind: 'peer', neighbour: undefined },
-      { kind: 'evb', tlv: undefined, reason },
+      { kind: 'evb', tlvs: undefined, reason },
     ];
   }
 
+  #findDialect(now: number): PortEffect[] {
+    if (this.#protocol !== 'auto') return [];
+    const present = this.#dialect.name;
+    const neighbours = [...this.lldp.neighbours.values()].map(({ lldpdu }) => lldpdu);
+    const { msgTxInterval } = this.#lldpTiming;
+    const name = this.#finder.find(present, neighbours, this.peer?.lldpdu, msgTxInterval, now);
+    if (name === present) return [];
+    const reason =
+      name === 'draft'
+        ? `the peer has sent nothing but the EVB TLV of draft 0.2 for ${DRAFT_AFTER * msgTxInterval} s: it is spoken`
+        : 'the peer sends the EVB TLV of the standard: draft 0.2 is no longer spoken';
+    return [{ kind: 'dialect', name, reason }];
+  }
+
   #resetEcp(): void {
-    this.#receiver.reset();
-    this.#transmitter.reset();
+    this.#receiver.reset(this.#dialect.ecp);
+    this.#transmitter.reset(this.#dialect.ecp);
     this.unanswered.clear();
   }
 
@@ -303,15 +367,16 @@ export class Port {
     return {
       chassisId: { subtype: CHASSIS_ID_MAC, id: octets },
       portId: { subtype: PORT_ID_MAC, id: octets },
-      ...(this.#evb === undefined ? {} : { evb: this.#evb }),
+      ...this.#evb,
       ...this.#system,
     };
   }
 
-  #toCustomerBridge(etherType: number, payload: Uint8Array): PortEffect {
-    return {
-      kind: 'send',
-      frame: { destination: NEAREST_CUSTOMER_BRIDGE, source: this.mac, etherType, payload },
-    };
+  #sendEcpdu(ecpdu: Uint8Array): PortEffect {
+    return this.#send(this.#dialect.etherType, this.#dialect.destination, ecpdu);
+  }
+
+  #send(etherType: number, destination: MacAddress, payload: Uint8Array): PortEffect {
+    return { kind: 'send', frame: { destination, source: this.mac, etherType, payload } };
   }
 }

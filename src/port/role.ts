@@ -1,13 +1,19 @@
 import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
-import type { EvbEffect } from '../../protocols/evb/index.ts';
+import type { EvbBridge, EvbDraft, EvbEffect, EvbStation } from '../../protocols/evb/index.ts';
 import type { LldpTiming } from '../../protocols/lldp-agent/index.ts';
-import type { EvbParameters, EvbTlv } from '../../protocols/lldp-codec/index.ts';
-import type { MacAddress } from '../../protocols/octets/index.ts';
-import { type VdpPdu, type VdpTimers, vdpTimers } from '../../protocols/vdp/index.ts';
+import { decodeLldpdu } from '../../protocols/lldp-codec/index.ts';
+import { DecodeError, type MacAddress } from '../../protocols/octets/index.ts';
+import type { VdpDialect, VdpPdu, VdpTimers } from '../../protocols/vdp/index.ts';
+import type { Dialect as DialectInUse } from '../model.ts';
+import { type Dialect, type DialectName, type DialectOptions, dialects, type EvbTlvs } from './dialect.ts';
 import { Port, type PortEffect, type PortOptions } from './port.ts';
 
 /** What a role's port needs besides what is known only when the link is there. */
-export type RoleOptions = Omit<PortOptions, 'mac' | 'firstSequence' | 'ecp'>;
+export type RoleOptions = Omit<PortOptions, 'mac' | 'firstSequence' | 'ecp' | 'dialect' | 'protocol'> &
+  Omit<DialectOptions, 'role'>;
+
+/** Which dialect is spoken; auto: the standard, until the peer shows the draft's only. */
+export type Protocol = PortOptions['protocol'];
 
 /** The EVB peer of an earlier run, to go on from. `expires`: time of the monotonic clock. */
 export interface RememberedPeer {
@@ -23,24 +29,23 @@ export interface LinkUp {
   peer?: RememberedPeer;
 }
 
-/** What EvbStation and EvbBridge have in common. */
-interface Evb {
-  readonly tlv: EvbTlv;
-  readonly operational: EvbParameters;
-  readonly remote: EvbTlv | undefined;
-  receive(tlv: EvbTlv | undefined, reason: string): EvbEffect[];
-  lost(reason: string): EvbEffect[];
-}
-
-export type PassedOn = Exclude<PortEffect, { kind: 'evb' | 'vdp' }> | { kind: 'link' };
+export type PassedOn =
+  | Exclude<PortEffect, { kind: 'evb' | 'vdp' | 'dialect' }>
+  | { kind: 'link' }
+  /** For the log. */
+  | { kind: 'notice'; text: string };
 
 /**
- * The half of Station and Bridge that does not depend on the role: the port while the link is up, EVB over LLDP, timers that
- * follow the negotiated parameters. Without sockets and clocks: every method takes `now` (milliseconds, monotonic) and returns
+ * The half of Station and Bridge that does not depend on the role: the port while the link is up, EVB over LLDP, the dialect that
+ * is spoken, timers that follow the negotiated parameters. Without sockets and clocks: every method takes `now` (milliseconds, monotonic) and returns
  * what is to be done.
  */
-export abstract class Role<Own> {
+export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   protected readonly options: RoleOptions;
+  #protocol: Protocol;
+  readonly #dialects: Readonly<Record<DialectName, Dialect>>;
+  /** What is spoken, or will be when the link is up. It outlives the link: the same switch will be there again. */
+  #dialect: Dialect;
   #port: Port | undefined;
   #timers: VdpTimers | undefined;
   /** Why there is no EVB peer. */
@@ -48,11 +53,16 @@ export abstract class Role<Own> {
   #absence = 'starting';
   #told = '';
 
-  constructor(options: RoleOptions) {
+  constructor(role: DialectOptions['role'], protocol: Protocol, options: RoleOptions) {
+    this.#protocol = protocol;
     this.options = options;
+    this.#dialects = dialects({ ...options, role });
+    this.#dialect = this.#dialects[protocol === 'draft' ? 'draft' : 'ratified'];
   }
 
-  abstract readonly evb: Evb;
+  /** EVB of either dialect; the one that is not spoken hears nothing and says nothing. */
+  protected abstract readonly ratified: Ratified;
+  protected abstract readonly draft: EvbDraft;
   protected abstract readonly evbEnabled: boolean;
   /** Effects of the EVB machine that only this role knows how to carry out. */
   protected abstract evbEffect(effect: EvbEffect, now: number): (Own | PassedOn)[];
@@ -61,8 +71,12 @@ export abstract class Role<Own> {
     return [];
   }
   protected abstract vdp(pdu: VdpPdu, now: number): (Own | PassedOn)[];
-  /** The timers of the VSIs changed. */
+  /** The timers of the VSIs changed, or the dialect they are asked in. */
   protected abstract retime(timers: VdpTimers): void;
+  /** Another dialect will be spoken: `evb` has no peer any more. */
+  protected dialectChanges(_reason: string, _now: number): (Own | PassedOn)[] {
+    return [];
+  }
   /** Why relay is as it is; `lost` says why there is no peer. */
   protected abstract relayReasonOf(lost: string): string;
 
@@ -70,9 +84,22 @@ export abstract class Role<Own> {
     return this.#port;
   }
 
+  get evb(): Ratified | EvbDraft {
+    return this.#dialect.name === 'draft' ? this.draft : this.ratified;
+  }
+
+  /** What is spoken with the peer that is there. */
+  get protocol(): DialectInUse {
+    return this.evb.remote === undefined ? 'none' : this.#dialect.name;
+  }
+
   get timers(): VdpTimers {
-    this.#timers ??= vdpTimers(this.evb.operational);
+    this.#timers ??= this.#dialect.timers(this.ratified.operational);
     return this.#timers;
+  }
+
+  protected get vdpDialect(): VdpDialect {
+    return this.#dialect.vdp;
   }
 
   /** Why relay is as it is, or why the link is not in use. */
@@ -82,7 +109,7 @@ export abstract class Role<Own> {
 
   /** VDP can be spoken: there is a link and an EVB peer on it. */
   get vdpUp(): boolean {
-    return this.#port !== undefined && this.evb.remote !== undefined;
+    return this.#port !== undefined && this.evb.vdpAgreed;
   }
 
   frame(frame: EthernetFrame, now: number): (Own | PassedOn)[] {
@@ -103,8 +130,20 @@ export abstract class Role<Own> {
   protected bringUp(link: LinkUp, now: number): (Own | PassedOn)[] {
     const { mac, firstSequence, peer } = link;
     this.#lost = this.evbEnabled ? 'no EVB peer heard yet' : 'EVB is off on this link';
-    this.#port = new Port({ ...this.options, mac, firstSequence, ecp: this.#ecpTiming() });
-    this.#port.setEvbTlv(this.evbEnabled ? this.evb.tlv : undefined);
+    if (peer !== undefined && this.#protocol === 'auto' && this.#spokeDraft(peer.lldpdu)) {
+      this.#dialect = this.#dialects.draft;
+      this.#retime();
+    }
+    const dialect = this.#dialect;
+    this.#port = new Port({
+      ...this.options,
+      mac,
+      firstSequence,
+      protocol: this.#protocol,
+      dialect,
+      ecp: this.#ecpTiming(),
+    });
+    this.#port.setEvbTlv(this.#advertised);
     const resumed =
       peer === undefined ? [] : this.#port.resumePeer(peer.lldpdu, peer.source, peer.expires, now);
     return this.fromPort(resumed, now);
@@ -140,13 +179,11 @@ export abstract class Role<Own> {
     return [...effects.filter(ahead), ...effects.filter((effect) => !ahead(effect))].flatMap(
       (effect): (Own | PassedOn)[] => {
         if (effect.kind === 'localChange') {
-          if (this.#port === undefined || !this.evbEnabled) return [];
-          return this.fromPort(this.#port.setEvbTlv(this.evb.tlv), now);
+          return this.evbEnabled ? this.tellEvb(now) : [];
         }
         if (effect.kind === 'operational') {
-          this.#timers = vdpTimers(this.evb.operational);
+          this.#retime();
           this.#port?.setEcpTiming(this.#ecpTiming());
-          this.retime(this.#timers);
           return [];
         }
         return this.evbEffect(effect, now);
@@ -165,19 +202,85 @@ export abstract class Role<Own> {
   protected fromPort(effects: PortEffect[], now: number): (Own | PassedOn)[] {
     return effects.flatMap((effect): (Own | PassedOn)[] => {
       if (effect.kind === 'vdp') return this.evbEnabled ? this.vdp(effect.pdu, now) : [];
+      if (effect.kind === 'dialect') return this.#speak(effect.name, effect.reason, now);
       if (effect.kind !== 'evb') return [effect];
       if (!this.evbEnabled) return [];
-      const { tlv, reason } = effect;
-      if (tlv === undefined) this.#lost = reason;
-      const heard =
-        tlv === undefined ? this.evb.lost(reason) : this.evb.receive(tlv, 'the peer has the same role');
-      const done = this.fromEvb(heard, now);
+      const { tlvs, reason } = effect;
+      if (tlvs === undefined) this.#lost = reason;
+      const done = this.fromEvb(tlvs === undefined ? this.evb.lost(reason) : this.#hear(tlvs), now);
       return [...done, ...this.heard(now), ...this.linkChanged(done.length > 0)];
     });
   }
 
+  /** `protocol` of the configuration; auto begins with the standard. */
+  protected setProtocol(protocol: Protocol, now: number): (Own | PassedOn)[] {
+    if (protocol === this.#protocol) return [];
+    this.#protocol = protocol;
+    this.#port?.setProtocol(protocol);
+    const name = protocol === 'draft' ? 'draft' : 'ratified';
+    return name === this.#dialect.name ? [] : this.#speak(name, `protocol: ${protocol}`, now);
+  }
+
+  /** What both machines say to the same thing; the one that is not spoken hears nobody, and nobody hears it. */
+  protected fromBoth(ratified: EvbEffect[], draft: EvbEffect[], now: number): (Own | PassedOn)[] {
+    return this.fromEvb(this.#dialect.name === 'draft' ? draft : ratified, now);
+  }
+
+  /** cvsi of the draft. */
+  protected countVsis(vsis: number, now: number): (Own | PassedOn)[] {
+    const effects = this.draft.setVsis(vsis);
+    return this.#dialect.name === 'draft' ? this.fromEvb(effects, now) : [];
+  }
+
+  /** EVB was switched on or off while the link is up. */
+  protected switchEvb(now: number): (Own | PassedOn)[] {
+    const lost = this.evbEnabled ? [] : this.evb.lost('EVB is off on this link');
+    return [...this.tellEvb(now), ...this.fromEvb(lost, now)];
+  }
+
+  /** Our EVB TLV goes out, news or not. */
+  protected tellEvb(now: number): (Own | PassedOn)[] {
+    return this.#port === undefined ? [] : this.fromPort(this.#port.setEvbTlv(this.#advertised), now);
+  }
+
+  /** What was said in one dialect does not count in the other. */
+  #speak(name: DialectName, reason: string, now: number): (Own | PassedOn)[] {
+    const ended = [...this.fromEvb(this.evb.lost(reason), now), ...this.dialectChanges(reason, now)];
+    this.#dialect = this.#dialects[name];
+    this.#lost = reason;
+    this.#retime();
+    const heard = this.#port?.speak(this.#dialect, this.#ecpTiming(), this.#advertised) ?? [];
+    return [...ended, { kind: 'notice', text: reason }, ...this.fromPort(heard, now), ...this.linkChanged()];
+  }
+
+  #hear(tlvs: EvbTlvs): EvbEffect[] {
+    if (this.#dialect.name === 'draft') return this.draft.receive(tlvs.evbDraft);
+    return this.ratified.receive(tlvs.evb, 'the peer has the same role');
+  }
+
+  get #advertised(): EvbTlvs | undefined {
+    if (!this.evbEnabled) return undefined;
+    return this.#dialect.name === 'draft' ? { evbDraft: this.draft.tlv } : { evb: this.ratified.tlv };
+  }
+
+  /** Whether the last LLDPDU that an earlier run heard had the draft's TLV and no other. */
+  #spokeDraft(octets: Uint8Array): boolean {
+    try {
+      const { evb, evbDraft } = decodeLldpdu(octets).lldpdu;
+      return evb === undefined && evbDraft !== undefined;
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      return false;
+    }
+  }
+
+  #retime(): void {
+    this.#timers = this.#dialect.timers(this.ratified.operational);
+    this.retime(this.#timers);
+  }
+
   #ecpTiming() {
-    return { maxRetries: this.evb.operational.r, ackTimer: this.timers.ackTimer };
+    return this.#dialect.ecpTiming(this.ratified.operational);
   }
 }
 

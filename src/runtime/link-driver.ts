@@ -11,7 +11,7 @@ import type { Profile } from '../config/profile.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
-import type { LinkStatus, RelayState, Role, VsiStatus } from '../model.ts';
+import type { Dialect, LinkStatus, RelayState, Role, VsiStatus } from '../model.ts';
 import type { Port } from '../port/port.ts';
 import type { LinkUp, PassedOn, RememberedPeer } from '../port/role.ts';
 import type { SocketError } from '../raw-socket/index.ts';
@@ -40,7 +40,7 @@ export interface Surroundings {
 /** What both roles' machines have in common. */
 interface Machine<Effect, Vsi> {
   readonly port: Port | undefined;
-  readonly evb: { readonly remote: unknown };
+  readonly protocol: Dialect;
   readonly relay: RelayState;
   readonly relayReason: string;
   readonly timers: VdpTimers;
@@ -105,7 +105,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
       name: this.name,
       role: this.role,
       mac: this.link?.mac ?? '',
-      protocol: machine.evb.remote === undefined ? 'none' : 'ratified',
+      protocol: machine.protocol,
       relay: machine.relay,
       relayReason: this.absence ?? machine.relayReason,
       peer: peerStatus(machine.port),
@@ -240,6 +240,9 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
         break;
       case 'link':
         this.linkChanged();
+        break;
+      case 'notice':
+        this.log('info', effect.text);
         break;
     }
   }

@@ -2,9 +2,19 @@ import { hostname } from 'node:os';
 import { LLDP_TIMING, type LldpTiming } from '../../protocols/lldp-agent/index.ts';
 import type { UplinkConfig } from '../config/config.ts';
 import type { SystemDescription } from '../port/port.ts';
+import type { RoleOptions } from '../port/role.ts';
 
 export function lldpTiming(lldp: UplinkConfig['lldp']): LldpTiming {
   return { ...LLDP_TIMING, msgTxInterval: lldp['tx-interval'], msgTxHold: lldp['tx-hold'] };
+}
+
+export function interopOptions(interop: UplinkConfig['interop']) {
+  return {
+    ecpSource: interop['ecp-source'],
+    managerOctet: interop['manager-octet'],
+    lldpScope: interop['lldp-scope'],
+    draftRenumber: interop['draft-renumber'],
+  } satisfies Partial<RoleOptions>;
 }
 
 export function systemDescription(name: string, capability: number): SystemDescription {

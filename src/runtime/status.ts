@@ -1,4 +1,11 @@
-import { CHASSIS_ID_MAC, type Identifier, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
+import { DRAFT_MODE_RELAY } from '../../protocols/evb/index.ts';
+import {
+  CHASSIS_ID_MAC,
+  EVB_MODE_BRIDGE,
+  type Identifier,
+  type Lldpdu,
+  PORT_ID_MAC,
+} from '../../protocols/lldp-codec/index.ts';
 import { macFromOctets, toHex } from '../../protocols/octets/index.ts';
 import { type VdpTimers, type VsiCommand, vsiName } from '../../protocols/vdp/index.ts';
 import type { Filter, LinkStatus, VsiState, VsiStatus } from '../model.ts';
@@ -9,17 +16,12 @@ import { epochMicros } from './clock.ts';
 /** The EVB peer as its last LLDPDU describes it. */
 export function peerStatus(port: Port | undefined): LinkStatus['peer'] {
   const lldpdu = port?.peer?.lldpdu;
-  const evb = lldpdu?.evb;
-  if (port === undefined || lldpdu === undefined || evb === undefined) return {};
+  if (port === undefined || lldpdu === undefined) return {};
   const peer: LinkStatus['peer'] = {
     chassisId: identifierText(lldpdu.chassisId, CHASSIS_ID_MAC),
     portId: identifierText(lldpdu.portId, PORT_ID_MAC),
-    mode: evb.mode === 1 ? 'bridge' : 'station',
     ttl: lldpdu.ttl,
-    rrcap: evb.bridgeStatus.rrcap,
-    rrctr: evb.bridgeStatus.rrctr,
-    rrreq: evb.stationStatus.rrreq,
-    groupIds: evb.mode === 1 ? evb.bridgeStatus.bgid : evb.stationStatus.sgid,
+    ...(port.dialect === 'draft' ? draftStatus(lldpdu) : ratifiedStatus(lldpdu)),
   };
   if (port.peerMac !== undefined) peer['mac'] = port.peerMac;
   if (lldpdu.systemName !== undefined) peer['systemName'] = lldpdu.systemName;
@@ -27,6 +29,34 @@ export function peerStatus(port: Port | undefined): LinkStatus['peer'] {
   const rivals = port.rivals.length;
   if (rivals > 0) peer['otherPeers'] = rivals;
   return peer;
+}
+
+function ratifiedStatus({ evb }: Lldpdu): LinkStatus['peer'] {
+  if (evb === undefined) return {};
+  return {
+    mode: evb.mode === EVB_MODE_BRIDGE ? 'bridge' : 'station',
+    rrcap: evb.bridgeStatus.rrcap,
+    rrctr: evb.bridgeStatus.rrctr,
+    rrreq: evb.stationStatus.rrreq,
+    groupIds: evb.mode === EVB_MODE_BRIDGE ? evb.bridgeStatus.bgid : evb.stationStatus.sgid,
+  };
+}
+
+/** The draft's TLV does not tell a station from a bridge. */
+function draftStatus({ evbDraft }: Lldpdu): LinkStatus['peer'] {
+  if (evbDraft === undefined) return {};
+  const { smode, cmode, scap, ccap, svsi, cvsi, rte } = evbDraft;
+  return {
+    relaySupported: (smode & DRAFT_MODE_RELAY) !== 0,
+    relayInForce: (cmode & DRAFT_MODE_RELAY) !== 0,
+    smode,
+    scap,
+    cmode,
+    ccap,
+    svsi,
+    cvsi,
+    rte,
+  };
 }
 
 function identifierText({ subtype, id }: Identifier, mac: number): string {

@@ -8,7 +8,7 @@ import { now } from './clock.ts';
 import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.ts';
 import { PortKeeper } from './port-keeper.ts';
 import { fromStored, toStored } from './requests.ts';
-import { lldpTiming, systemDescription } from './settings.ts';
+import { interopOptions, lldpTiming, systemDescription } from './settings.ts';
 import { vsiStatus } from './status.ts';
 
 /** A port of the configuration, run: its bridge machine, the kernel's bridge port, its part of the store. */
@@ -26,7 +26,7 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
       system: systemDescription(name, CAPABILITY_MAC_BRIDGE),
       lldp: lldpTiming(config.lldp),
       outboxMax: 2 * settings.limits['vsis-per-link'],
-      ecpSource: config.interop['ecp-source'],
+      ...interopOptions(config.interop),
     });
     this.#keeper = this.#newKeeper(undefined);
   }
@@ -140,6 +140,7 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
 
 function bridgePolicy({ config, limits, profiles }: LinkSettings<PortConfig>): BridgePolicy {
   return {
+    protocol: config.protocol,
     evb: config.evb,
     reflectiveRelay: config['reflective-relay'],
     groupIds: config['group-ids'],

@@ -10,7 +10,7 @@ import type { StoredVsi } from '../store/store.ts';
 import { now } from './clock.ts';
 import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.ts';
 import { fromStored, toCommand, toStored } from './requests.ts';
-import { lldpTiming, systemDescription } from './settings.ts';
+import { interopOptions, lldpTiming, systemDescription } from './settings.ts';
 import { vsiStatus } from './status.ts';
 
 const DEFAULT_TIMEOUT = 20_000;
@@ -46,7 +46,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       system: systemDescription(name, CAPABILITY_STATION_ONLY),
       lldp: lldpTiming(config.lldp),
       outboxMax: 2 * settings.limits['vsis-per-link'],
-      ecpSource: config.interop['ecp-source'],
+      ...interopOptions(config.interop),
     });
   }
 
@@ -129,9 +129,6 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
         break;
       case 'durable':
         this.report(this.#makeDurable(effect.vsi.key), `VSI ${effect.vsi.id} is not durable`);
-        break;
-      case 'notice':
-        this.log('info', effect.text);
         break;
       case 'settled':
         this.#settle(effect.ticket, effect.vsi, effect.error);
@@ -226,6 +223,7 @@ function storedVsi({ command, owner, profile }: Wish, inForce: VsiCommand | unde
 
 function stationPolicy({ config, limits }: LinkSettings<UplinkConfig>): StationPolicy {
   return {
+    protocol: config.protocol,
     evb: config.evb,
     reflectiveRelay: config['reflective-relay'],
     groupIds: config['group-ids'],

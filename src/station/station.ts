@@ -1,6 +1,11 @@
-import { type EvbEffect, EvbStation, type EvbStationPolicy } from '../../protocols/evb/index.ts';
 import {
-  encodeVsi,
+  EvbDraft,
+  type EvbDraftPolicy,
+  type EvbEffect,
+  EvbStation,
+  type EvbStationPolicy,
+} from '../../protocols/evb/index.ts';
+import {
   filterProblem,
   invalidFormatAnswer,
   requestStatus,
@@ -9,16 +14,16 @@ import {
   type VdpTimers,
   type VsiCommand,
   type VsiStationEffect,
-  vdpErrorName,
   vsiKey,
   vsiName,
 } from '../../protocols/vdp/index.ts';
 import { EvbError, type RelayState } from '../model.ts';
-import { type LinkUp, type PassedOn, Role, type RoleOptions } from '../port/role.ts';
+import { type LinkUp, type PassedOn, type Protocol, Role, type RoleOptions } from '../port/role.ts';
 import { type PeerPolicy, Treatment } from './treatment.ts';
 import { type Owner, StationVsi } from './vsi.ts';
 
 export interface StationPolicy {
+  protocol: Protocol;
   /** false: LLDP only, no EVB TLV and no VDP. */
   evb: boolean;
   reflectiveRelay: 'request' | 'off' | 'assume';
@@ -38,9 +43,7 @@ type OwnEffect =
   | { kind: 'vsi'; vsi: StationVsi; removed: boolean }
   /** What is to be durable of a VSI has changed: wanted, confirmed, or no longer either. */
   | { kind: 'durable'; vsi: StationVsi }
-  | { kind: 'settled'; ticket: Ticket; vsi: StationVsi; error?: EvbError }
-  /** For the log. */
-  | { kind: 'notice'; text: string };
+  | { kind: 'settled'; ticket: Ticket; vsi: StationVsi; error?: EvbError };
 
 /** VSIs that ended in `failed` and are shown for a while; the oldest is forgotten first. */
 const FAILED_MAX = 64;
@@ -49,14 +52,14 @@ const RETRY_FIRST = 1_000;
 const RETRY_LAST = 60_000;
 /** Answers in a row that neither grant nor refuse, after which the bridge is believed to mean it. */
 const DOUBTS_MAX = 3;
-const NO_GROUPS = 'the bridge and this link have not agreed on group ids';
 /** Between two rounds of asking for every VSI, milliseconds. */
 const ASK_ALL_PAUSE = 1_000;
 
 /** An uplink: EVB in the station role, and the VSIs that are wanted on it. */
-export class Station extends Role<OwnEffect> {
+export class Station extends Role<OwnEffect, EvbStation> {
   readonly vsis = new Map<string, StationVsi>();
-  readonly evb: EvbStation;
+  readonly ratified: EvbStation;
+  readonly draft: EvbDraft;
   #policy: StationPolicy;
   #heardSince = Number.POSITIVE_INFINITY;
   #askedAllAt = Number.NEGATIVE_INFINITY;
@@ -64,10 +67,11 @@ export class Station extends Role<OwnEffect> {
   readonly #treatment: Treatment;
 
   constructor(policy: StationPolicy, options: RoleOptions) {
-    super(options);
+    super('station', policy.protocol, options);
     this.#policy = policy;
     this.#treatment = new Treatment(policy.peer);
-    this.evb = new EvbStation(this.#evbPolicy());
+    this.ratified = new EvbStation(this.#evbPolicy());
+    this.draft = new EvbDraft('station', this.#draftPolicy());
   }
 
   get counters() {
@@ -79,7 +83,7 @@ export class Station extends Role<OwnEffect> {
     if (this.#policy.reflectiveRelay === 'off' || !this.#policy.evb) return 'off';
     if (this.evb.relayActive) return 'active';
     if (this.evb.remote === undefined) return 'no-peer';
-    return this.evb.remote.bridgeStatus.rrcap ? 'requested' : 'refused';
+    return this.evb.relayPossible ? 'requested' : 'refused';
   }
 
   linkUp(link: LinkUp, now: number): StationEffect[] {
@@ -118,7 +122,9 @@ export class Station extends Role<OwnEffect> {
   objection(command: VsiCommand, owner: Owner): EvbError | undefined {
     if (!this.#policy.evb)
       return new EvbError('NotReady', 'EVB is off on this link (evb: false in the configuration)');
-    const problem = filterProblem(command.filters, this.#policy.groupIds);
+    const problem =
+      filterProblem(command.filters, this.#policy.groupIds) ??
+      (this.#policy.protocol === 'draft' ? this.vdpDialect.objection(command) : undefined);
     if (problem !== undefined) return new EvbError('InvalidArgument', problem);
     const key = vsiKey(command);
     const known = this.vsis.get(key);
@@ -155,10 +161,10 @@ export class Station extends Role<OwnEffect> {
     const key = vsiKey(command);
     let vsi = this.vsis.get(key);
     if (vsi === undefined) {
-      vsi = new StationVsi(key, command, owner, this.timers);
+      vsi = new StationVsi(key, command, owner, this.timers, this.vdpDialect);
       this.vsis.set(key, vsi);
     }
-    const error = this.vdpUp && vsi.machine.state !== 'INIT' ? this.#groupObjection(command) : undefined;
+    const error = this.vdpUp && vsi.machine.state !== 'INIT' ? this.#peerObjection(command) : undefined;
     if (error !== undefined) {
       // What is in force or under way goes on; the caller may have stored the new wish already.
       const told: StationEffect[] = ticket === undefined ? [] : [{ kind: 'settled', ticket, vsi, error }];
@@ -206,7 +212,7 @@ export class Station extends Role<OwnEffect> {
     now: number,
   ): void {
     const key = vsiKey(command);
-    const vsi = new StationVsi(key, command, owner, this.timers);
+    const vsi = new StationVsi(key, command, owner, this.timers, this.vdpDialect);
     vsi.profile = profile;
     vsi.wanted = command;
     if (inForce !== undefined) vsi.machine.resume(inForce, now);
@@ -219,9 +225,9 @@ export class Station extends Role<OwnEffect> {
     const before = this.#policy;
     this.#policy = policy;
     this.#treatment.policy = policy.peer;
-    const changed = this.fromEvb(this.evb.setPolicy(this.#evbPolicy()), now);
-    const switched = before.evb === policy.evb ? [] : this.#switchEvb(now);
-    return [...changed, ...switched, ...this.linkChanged()];
+    const changed = this.#tellPolicy(now);
+    const switched = before.evb === policy.evb ? [] : this.switchEvb(now);
+    return [...changed, ...switched, ...this.setProtocol(policy.protocol, now), ...this.linkChanged()];
   }
 
   protected override get evbEnabled(): boolean {
@@ -241,39 +247,31 @@ export class Station extends Role<OwnEffect> {
         // Its ECP numbers begin anew, perhaps at the one that we heard last.
         this.port?.forgetSequence();
         // It listens to nobody whom it has not heard, and to hear us from it is no news that would make us speak.
-        return [
-          ...this.fromPort(this.port?.setEvbTlv(this.evb.tlv) ?? [], now),
-          ...(now > this.#heardSince ? this.#askAllSoon(now) : []),
-        ];
+        return [...this.tellEvb(now), ...(now > this.#heardSince ? this.#askAllSoon(now) : [])];
       default:
         return [];
     }
   }
 
   protected override retime(timers: VdpTimers): void {
-    for (const { machine } of this.vsis.values()) machine.timers = timers;
+    for (const { machine } of this.vsis.values()) {
+      machine.timers = timers;
+      machine.dialect = this.vdpDialect;
+    }
   }
 
   protected override relayReasonOf(lost: string): string {
-    const remote = this.evb.remote;
     if (this.#policy.reflectiveRelay === 'assume') return 'the switch is configured by hand';
     if (this.#policy.reflectiveRelay === 'off') return 'relay is not requested (reflective-relay: off)';
-    if (remote === undefined) return lost;
-    if (remote.bridgeStatus.rrctr) return 'the bridge reflects';
-    if (remote.bridgeStatus.rrcap) return 'requested, the bridge has not turned it on yet';
+    if (this.evb.remote === undefined) return lost;
+    if (this.evb.relayActive) return 'the bridge reflects';
+    if (this.evb.relayPossible) return 'requested, the bridge has not turned it on yet';
     return 'the bridge says it cannot reflect (no RRCAP)';
-  }
-
-  /** EVB was switched on or off while the link is up. */
-  #switchEvb(now: number): StationEffect[] {
-    const told =
-      this.port === undefined ? [] : this.port.setEvbTlv(this.#policy.evb ? this.evb.tlv : undefined);
-    const lost = this.#policy.evb ? [] : this.evb.lost('EVB is off on this link');
-    return [...this.fromPort(told, now), ...this.fromEvb(lost, now)];
   }
 
   #waitingReason(): string {
     if (this.port === undefined) return `waiting: ${this.relayReason}`;
+    if (this.evb.remote !== undefined && !this.vdpUp) return 'waiting: the bridge offers no ECP and VDP';
     return this.vdpUp ? 'asked the bridge' : 'waiting for an EVB bridge on this link';
   }
 
@@ -295,8 +293,8 @@ export class Station extends Role<OwnEffect> {
       if (vsi.machine.state === 'INIT') vsi.retryAt = now;
       return this.#show(vsi, this.#waitingReason(), now);
     }
-    const error = this.#groupObjection(vsi.wanted);
-    if (error !== undefined) return this.#fail(vsi, NO_GROUPS, error, now);
+    const error = this.#peerObjection(vsi.wanted);
+    if (error !== undefined) return this.#fail(vsi, error.message, error, now);
     return [
       ...this.#fromMachine(vsi, vsi.machine.command(vsi.wanted, now), now),
       ...this.#show(vsi, this.#waitingReason(), now),
@@ -304,9 +302,15 @@ export class Station extends Role<OwnEffect> {
     ];
   }
 
-  #groupObjection(command: VsiCommand): EvbError | undefined {
-    if (this.evb.groupIds || command.filters.every(({ group }) => group === undefined)) return undefined;
-    return new EvbError('NotReady', `VSI ${vsiName(command)}: ${NO_GROUPS}`);
+  /** Why this bridge cannot be asked for it. */
+  #peerObjection(command: VsiCommand): EvbError | undefined {
+    const grouped = command.filters.some(({ group }) => group !== undefined);
+    const objection =
+      this.vdpDialect.objection(command) ??
+      (grouped && !this.evb.groupIds ? 'the bridge and this link have not agreed on group ids' : undefined);
+    return objection === undefined
+      ? undefined
+      : new EvbError('NotReady', `VSI ${vsiName(command)}: ${objection}`);
   }
 
   /** At once, unless it was done within the last second: a bridge that comes and goes does not make us busy. */
@@ -323,8 +327,12 @@ export class Station extends Role<OwnEffect> {
     const effects: StationEffect[] = [];
     for (const vsi of this.vsis.values()) {
       vsi.attempts = 0;
+      const error = this.#peerObjection(vsi.command);
       if (vsi.machine.state === 'INIT') effects.push(...this.#ask(vsi, now));
-      else {
+      else if (error !== undefined) {
+        vsi.machine.reset();
+        effects.push(...this.#fail(vsi, error.message, error, now));
+      } else {
         effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now));
         // What was wanted while nobody was there to be asked.
         if (vsi.wanted !== undefined)
@@ -351,14 +359,29 @@ export class Station extends Role<OwnEffect> {
 
   /** Who the bridge is decides how it is treated. */
   protected override heard(now: number): StationEffect[] {
-    const news = this.#treatment.heard(this.evb.remote, this.evb.tlv);
+    const news = this.#treatment.heard(this.ratified.remote, this.ratified.tlv);
     if (this.port !== undefined) this.port.patient = this.#treatment.patient;
     if (!news) return [];
-    const policy = this.#evbPolicy();
-    const told = this.fromEvb(this.evb.setPolicy(policy), now);
+    const told = this.#tellPolicy(now);
     if (!this.#treatment.isLldpad) return told;
-    const text = `the bridge is lldpad: one request at a time, ack timer exponent ${policy.proposal.rte}`;
+    const { rte } = this.#evbPolicy().proposal;
+    const text = `the bridge is lldpad: one request at a time, ack timer exponent ${rte}`;
     return [...told, { kind: 'notice', text }];
+  }
+
+  #tellPolicy(now: number): StationEffect[] {
+    const ratified = this.ratified.setPolicy(this.#evbPolicy());
+    return this.fromBoth(ratified, this.draft.setPolicy(this.#draftPolicy()), now);
+  }
+
+  #draftPolicy(): EvbDraftPolicy {
+    const { reflectiveRelay, proposal, vsisPerLink } = this.#policy;
+    return {
+      reflectiveRelay: reflectiveRelay === 'request',
+      always: false,
+      rte: proposal.rte,
+      vsis: vsisPerLink,
+    };
   }
 
   #evbPolicy(): EvbStationPolicy {
@@ -376,7 +399,7 @@ export class Station extends Role<OwnEffect> {
       port.unanswered.delete(key);
       const asked = this.vsis.get(key)?.machine.awaiting;
       if (!this.#treatment.repeats(key, asked !== undefined)) continue;
-      port.outbox.put(key, asked!.manager, encodeVsi(tlvOf(asked!, requestStatus(asked!))));
+      port.say(key, asked!.manager, tlvOf(asked!, requestStatus(asked!)));
     }
     return this.flush(now);
   }
@@ -400,9 +423,8 @@ export class Station extends Role<OwnEffect> {
     switch (effect.kind) {
       case 'send': {
         const { command } = effect;
-        const status = requestStatus(command);
         // Without a bridge the machines' timers run on; all is asked again when one is heard.
-        if (this.vdpUp) this.port!.outbox.put(vsi.key, command.manager, encodeVsi(tlvOf(command, status)));
+        if (this.vdpUp) this.port!.say(vsi.key, command.manager, tlvOf(command, requestStatus(command)));
         return [];
       }
       case 'confirmed': {
@@ -457,7 +479,8 @@ export class Station extends Role<OwnEffect> {
         { kind: 'durable', vsi },
       ];
     }
-    const what = status !== undefined && status.error !== 0 ? vdpErrorName(status.error) : reason;
+    const what =
+      status !== undefined && status.error !== 0 ? this.vdpDialect.errorName(status.error) : reason;
     const error = new EvbError(
       'Refused',
       `VSI ${vsi.id} refused: ${what}${status?.hard ? ' (hard error)' : ''}`,
@@ -487,7 +510,12 @@ export class Station extends Role<OwnEffect> {
     this.#treatment.forget(vsi.key);
     vsi.end();
     vsi.show(reason, now);
-    return [{ kind: 'vsi', vsi, removed: true }, { kind: 'durable', vsi }, ...this.#settle(vsi)];
+    return [
+      { kind: 'vsi', vsi, removed: true },
+      { kind: 'durable', vsi },
+      ...this.#settle(vsi),
+      ...this.countVsis(this.vsis.size, now),
+    ];
   }
 
   #settle(vsi: StationVsi, error?: EvbError): StationEffect[] {
@@ -499,7 +527,8 @@ export class Station extends Role<OwnEffect> {
   }
 
   #show(vsi: StationVsi, reason: string, now: number): StationEffect[] {
-    return vsi.show(reason, now) ? [{ kind: 'vsi', vsi, removed: false }] : [];
+    const counted = this.countVsis(this.vsis.size, now);
+    return vsi.show(reason, now) ? [{ kind: 'vsi', vsi, removed: false }, ...counted] : counted;
   }
 }
 

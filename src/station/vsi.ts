@@ -1,5 +1,6 @@
 import {
   sameAttributes,
+  type VdpDialect,
   type VdpTimers,
   type VsiCommand,
   VsiStation,
@@ -31,9 +32,9 @@ export class StationVsi {
   tickets: number[] = [];
   #last: VsiCommand;
 
-  constructor(key: string, command: VsiCommand, owner: Owner, timers: VdpTimers) {
+  constructor(key: string, command: VsiCommand, owner: Owner, timers: VdpTimers, dialect: VdpDialect) {
     this.key = key;
-    this.machine = new VsiStation(timers);
+    this.machine = new VsiStation(timers, dialect);
     this.owner = owner;
     this.#last = command;
   }

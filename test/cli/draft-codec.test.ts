@@ -12,6 +12,7 @@ import { DecodeError, type MacAddress } from '../../protocols/octets/index.ts';
 import {
   decodeVdpDraft,
   encodeVdpDraft,
+  encodeVsiDraft,
   VDP_DRAFT_PAIRS_MAX,
   type VsiDraftTlv,
 } from '../../protocols/vdp/index.ts';
@@ -75,7 +76,7 @@ describe('draft ECP and VDP', () => {
       operation: 'request',
       subtype: 0,
       sequence,
-      ulpdu: encodeVdpDraft([vsi]),
+      ulpdu: encodeVdpDraft([encodeVsiDraft(vsi)]),
     });
     expect(
       encodeFrame({ destination: NEAREST_BRIDGE, source, etherType: ETHERTYPE_ECP_DRAFT, payload }),
@@ -112,7 +113,7 @@ describe('draft ECP and VDP', () => {
         const vdp = decodeVdpDraft(ecpdu.ulpdu);
         expect(vdp).toMatchObject({ invalid: [], unknown: [] });
         if (ecpdu.operation === 'ack') continue;
-        const again = encodeVdpDraft(vdp.vsis);
+        const again = encodeVdpDraft(vdp.vsis.map(encodeVsiDraft));
         expect(ecpdu.ulpdu.subarray(0, again.length)).toEqual(again);
         seen += vdp.vsis.length;
       }
@@ -121,7 +122,7 @@ describe('draft ECP and VDP', () => {
   });
 
   test('what cannot be read is set aside, the others stand', () => {
-    const good = encodeVdpDraft([vectors[0]!.vsi]);
+    const good = encodeVdpDraft([encodeVsiDraft(vectors[0]!.vsi)]);
     const spoil = (at: number, value: number) => {
       const copy = good.slice(0, -2);
       copy[at] = value;
@@ -151,8 +152,8 @@ describe('draft ECP and VDP', () => {
   test('as many pairs as fit', () => {
     const vsi = { ...vectors[0]!.vsi, filters: Array(VDP_DRAFT_PAIRS_MAX).fill({ mac: mac('0c'), vid: 1 }) };
     expect(VDP_DRAFT_PAIRS_MAX).toBe(60);
-    expect(decodeVdpDraft(encodeVdpDraft([vsi])).vsis).toEqual([vsi]);
-    expect(() => encodeVdpDraft([{ ...vsi, filters: [...vsi.filters, vsi.filters[0]] }])).toThrow(RangeError);
+    expect(decodeVdpDraft(encodeVdpDraft([encodeVsiDraft(vsi)])).vsis).toEqual([vsi]);
+    expect(() => encodeVsiDraft({ ...vsi, filters: [...vsi.filters, vsi.filters[0]] })).toThrow(RangeError);
   });
 
   test('no octets make them throw anything but DecodeError', () => {

@@ -24,6 +24,12 @@ function problems(text: string): readonly string[] {
 }
 
 describe('defaults', () => {
+  const interop = {
+    'manager-octet': 'first',
+    'ecp-source': 'peer',
+    'lldp-scope': 'customer-bridge',
+    'draft-renumber': false,
+  };
   const uplink = {
     protocol: 'auto',
     peer: 'auto',
@@ -36,7 +42,7 @@ describe('defaults', () => {
     slaves: 'manual',
     'when-relay-refused': 'keep',
     libvirt: false,
-    interop: { 'manager-octet': 'first', 'ecp-source': 'peer' },
+    interop,
   };
   const port = {
     protocol: 'auto',
@@ -48,7 +54,7 @@ describe('defaults', () => {
     vdp: { rwd: 20, rka: 20 },
     admission: 'open',
     enforce: false,
-    interop: { 'manager-octet': 'first', 'ecp-source': 'peer' },
+    interop,
   };
   const nothing = {
     'on-exit': 'keep',
@@ -119,7 +125,7 @@ uplinks:
     slaves: manual
     when-relay-refused: keep
     libvirt: false
-    interop: { manager-octet: last, ecp-source: any }
+    interop: { manager-octet: last, ecp-source: any, lldp-scope: nearest-bridge, draft-renumber: true }
   bond0.100: *common
 ports:
   swp1: { reflective-relay: always, admission: profiles, enforce: on }
@@ -139,7 +145,12 @@ rules:
       'F',
     );
     expect(config.uplinks['bond0.100']).toEqual(config.uplinks['eth1']);
-    expect(config.uplinks['eth1']!.interop).toEqual({ 'manager-octet': 'last', 'ecp-source': 'any' });
+    expect(config.uplinks['eth1']!.interop).toEqual({
+      'manager-octet': 'last',
+      'ecp-source': 'any',
+      'lldp-scope': 'nearest-bridge',
+      'draft-renumber': true,
+    });
     expect(Object.values(config.ports).map(({ enforce }) => enforce)).toEqual([true, false, true]);
     expect(config.rules).toHaveLength(3);
   });
@@ -190,8 +201,8 @@ describe('what is refused, and where', () => {
       '1:26: uplinks.a.libvirt: this version of evbd cannot do that yet, found true',
     ],
     [
-      'uplinks: { a: { protocol: draft } }',
-      '1:27: uplinks.a.protocol: this version of evbd cannot do that yet, found "draft"',
+      'uplinks: { a: { protocol: latest } }',
+      '1:27: uplinks.a.protocol: expected one of auto, ratified, draft, found "latest"',
     ],
     // profiles and rules
     ['profiles: { web: { type: 1, type-version: 1 } }', '1:13: profiles.web.manager: missing'],

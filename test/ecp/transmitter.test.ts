@@ -7,8 +7,7 @@ import { type At, runUntil } from '../support/virtual-time.ts';
 
 const TIMING = { maxRetries: 3, ackTimer: 100 };
 const machine = (firstSequence = 1, timing = TIMING) => new EcpTransmitter(timing, firstSequence);
-const ack = (sequence: number, more: { version?: number; subtype?: number } = {}) => ({
-  version: 1,
+const ack = (sequence: number, more: { subtype?: number } = {}) => ({
   subtype: 1,
   sequence,
   ...more,
@@ -114,14 +113,6 @@ describe('transmit machine (ecp.md 1.3)', () => {
       row: 'ack of another subtype',
       start: outstanding,
       event: (ecp) => ecp.ack(ack(1, { subtype: 2 }), 5),
-      effects: [],
-      target: 'TRANSMIT_ECPDU',
-      sequence: 1,
-    },
-    {
-      row: 'ack of another version',
-      start: outstanding,
-      event: (ecp) => ecp.ack(ack(1, { version: 2 }), 5),
       effects: [],
       target: 'TRANSMIT_ECPDU',
       sequence: 1,

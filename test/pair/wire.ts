@@ -34,6 +34,9 @@ function options(overrides: Partial<RoleOptions>): RoleOptions {
     lldp: LLDP_TIMING,
     outboxMax: 8192,
     ecpSource: 'peer',
+    managerOctet: 'first',
+    lldpScope: 'customer-bridge',
+    draftRenumber: false,
     ...overrides,
   };
 }
@@ -53,7 +56,11 @@ export class Wire {
   loses: (ecpdu: Ecpdu) => boolean = () => false;
   /** What the kernel says to admitting these addresses. */
   kernel: (macs: MacAddress[]) => string | undefined = () => undefined;
-  readonly #stationPolicy: StationPolicy;
+  /** What becomes of a frame on its way. */
+  tampers: (from: Side, frame: EthernetFrame) => EthernetFrame = (_, frame) => frame;
+  /** What either side has for the log. */
+  readonly notices: string[] = [];
+  #stationPolicy: StationPolicy;
   #bridgePolicy: BridgePolicy;
   readonly #portOptions: Partial<RoleOptions>;
   #shapeDue = false;
@@ -67,7 +74,7 @@ export class Wire {
     bridge: Partial<BridgePolicy> = {},
     port: Partial<RoleOptions> = {},
   ) {
-    const common = { evb: true, groupIds: false, proposal, vsisPerLink: 4096 };
+    const common = { protocol: 'ratified' as const, evb: true, groupIds: false, proposal, vsisPerLink: 4096 };
     this.#stationPolicy = { ...common, reflectiveRelay: 'request', peer: 'standard', ...station };
     this.#bridgePolicy = {
       ...common,
@@ -139,6 +146,11 @@ export class Wire {
     return this;
   }
 
+  setStationPolicy(changes: Partial<StationPolicy>): void {
+    this.#stationPolicy = { ...this.#stationPolicy, ...changes };
+    this.#toStation(this.station.setPolicy(this.#stationPolicy, this.now));
+  }
+
   setBridgePolicy(changes: Partial<BridgePolicy>): void {
     this.#bridgePolicy = { ...this.#bridgePolicy, ...changes };
     this.#toBridge(this.bridge.setPolicy(this.#bridgePolicy, this.now));
@@ -197,6 +209,7 @@ export class Wire {
   #send(from: Side, frame: EthernetFrame): void {
     this.frames.push({ at: this.now, from, frame });
     if (!this.passes(from, frame)) return;
+    frame = this.tampers(from, frame);
     if (from === 'station') this.#in(WIRE, () => this.#arrive(frame));
     else this.#in(WIRE, () => this.#toStation(this.station.frame(frame, this.now)));
   }
@@ -220,7 +233,7 @@ export class Wire {
       } else if (effect.kind === 'durable') {
         const { vsi } = effect;
         this.durable.push(`${vsi.key} ${vsi.wanted?.request ?? 'gone'}`);
-      }
+      } else if (effect.kind === 'notice') this.notices.push(effect.text);
     }
   }
 
@@ -228,6 +241,7 @@ export class Wire {
     for (const effect of effects) {
       if (effect.kind === 'send') this.#send('bridge', effect.frame);
       else if (effect.kind === 'shape') this.#reshape();
+      else if (effect.kind === 'notice') this.notices.push(effect.text);
     }
   }
 

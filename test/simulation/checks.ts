@@ -258,7 +258,7 @@ export class Checks {
         fail(pair, `${vsi.key} waits without end in ${state}`);
       if (vsi.history.transitions.length > HISTORY_MAX) fail(pair, `history of ${vsi.key} grows`);
     }
-    const { rrctr } = machine.evb.tlv.bridgeStatus;
+    const { rrctr } = machine.ratified.tlv.bridgeStatus;
     if (
       rrctr &&
       bridge.policy.reflectiveRelay !== 'always' &&

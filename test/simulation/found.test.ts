@@ -100,7 +100,7 @@ describe('nothing is confirmed that the kernel does not let in', () => {
     wire.bridge.setBridged(true, wire.now);
     wire.bridge.frame(again(wire, 'station'), wire.now);
     expect(atBridge(wire)).toBe('associating');
-    expect(wire.bridge.evb.tlv.bridgeStatus.rrctr).toBe(false);
+    expect(wire.bridge.ratified.tlv.bridgeStatus.rrctr).toBe(false);
   });
 
   it('while an address that was given up is being taken out', () => {

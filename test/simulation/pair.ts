@@ -90,6 +90,9 @@ export class Pair {
       lldp: { ...run.lldp, msgFastTx: 1, txFastInit: 4, txCreditMax: 5, reinitDelay: 2 },
       outboxMax: 2 * vsisMax,
       ecpSource: 'peer',
+      managerOctet: 'first',
+      lldpScope: 'customer-bridge',
+      draftRenumber: false,
     });
     const around = (from: Side, mac: MacAddress, vsisMax: number) => ({
       timeline,
@@ -279,6 +282,7 @@ function describe(frame: EthernetFrame): string {
 
 export function stationPolicy(plan: PairPlan): StationPolicy {
   return {
+    protocol: 'ratified',
     evb: true,
     reflectiveRelay: plan.stationRelay,
     groupIds: plan.stationGroupIds,
@@ -290,6 +294,7 @@ export function stationPolicy(plan: PairPlan): StationPolicy {
 
 export function bridgePolicy(plan: PairPlan): BridgePolicy {
   return {
+    protocol: 'ratified',
     evb: true,
     reflectiveRelay: plan.bridgeRelay,
     groupIds: plan.bridgeGroupIds,

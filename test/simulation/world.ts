@@ -176,7 +176,7 @@ export class World {
     for (const pair of this.pairs) {
       pair.bridge.kill(true);
       pair.bridge.start(true);
-      const { sgid, rrreq, rrstat } = pair.station.machine!.evb.tlv.stationStatus;
+      const { sgid, rrreq, rrstat } = pair.station.machine!.ratified.tlv.stationStatus;
       const visible = sgid || rrreq || rrstat !== 0;
       this.pass(visible ? promptTime(pair.plan) : recoveryTime(this.plan, pair.plan));
     }
