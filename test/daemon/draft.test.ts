@@ -1,0 +1,101 @@
+/** Two evbd on a veth pair that speak draft 0.2, as a user sees it. */
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { needs } from '../support/needs.ts';
+import { eventually, Host, World } from '../support/world.ts';
+
+const ready = needs({ networkNamespace: true, programs: ['ip', 'bridge', 'dbus-daemon'] });
+
+const PROFILE = 'profiles: { web: { manager: 7, type: 0x123456, type-version: 1, vlan: 10 } }';
+const LLDP = 'lldp: { tx-interval: 1, tx-hold: 4 }';
+const GUEST = '52:54:00:00:00:01';
+
+let world: World;
+let station: Host;
+let bridge: Host;
+
+beforeEach(async () => {
+  if (!ready) return;
+  world = await World.create('sta', 'br');
+  const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
+  world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
+  world.in('br', 'ip', 'link', 'add', 'br0', 'type', 'bridge');
+  world.in('br', 'ip', 'link', 'set', 'swp1', 'master', 'br0');
+  for (const [namespace, link] of [
+    ['br', 'br0'],
+    ['br', 'swp1'],
+    ['sta', 'eth1'],
+  ] as const) {
+    world.in(namespace, 'ip', 'link', 'set', link, 'up');
+  }
+});
+afterEach(() => world?.end());
+
+async function connect(stationSpeaks: string, bridgeSpeaks: string, admission = 'open'): Promise<void> {
+  const uplink = `uplinks: { eth1: { protocol: ${stationSpeaks}, ${LLDP} } }`;
+  const port = `ports: { swp1: { protocol: ${bridgeSpeaks}, ${LLDP}, enforce: on, admission: ${admission} } }`;
+  station = await Host.create(world, 'sta', `${uplink}\n${PROFILE}`);
+  bridge = await Host.create(world, 'br', `${port}\n${PROFILE}`);
+  await bridge.start();
+  await station.start();
+}
+
+describe.runIf(ready)('draft 0.2', { timeout: 60_000 }, () => {
+  it.each([
+    ['draft', 'draft'],
+    ['auto', 'draft'],
+    ['draft', 'auto'],
+  ])(
+    'station %s, bridge %s: relay, an association that the kernel enforces, and its end',
+    async (...speak) => {
+      await connect(...speak, 'profiles');
+      await eventually(
+        async () => (await station.link('eth1')).relay,
+        (relay) => relay === 'active',
+        'relay is active',
+      );
+      await station.must('wait', 'eth1', 'relay');
+      expect([(await station.link('eth1')).protocol, (await bridge.link('swp1')).protocol]).toEqual([
+        'draft',
+        'draft',
+      ]);
+      expect(world.bridgePort('br', 'swp1')['hairpin']).toBe(true);
+      const told = await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web', '--vlan', '0');
+      expect(told).toContain(`eth1: associated ${GUEST}/10`);
+      expect(world.staticEntries('br', 'swp1')).toContain(GUEST);
+      const [vsi] = await bridge.vsis();
+      expect(vsi).toMatchObject({ state: 'associated', profile: 'web', filters: [{ mac: GUEST, vid: 10 }] });
+      await station.must('deassociate', vsi.id);
+      expect(world.staticEntries('br', 'swp1')).not.toContain(GUEST);
+    },
+  );
+
+  it('what it has no words for is refused by name', async () => {
+    await connect('draft', 'draft');
+    await station.must('wait', 'eth1', 'relay');
+    const request = ['associate', 'eth1', '--mac', GUEST, '--profile', 'web', '--pcp', '3'];
+    const { status, stderr } = await station.evbctl(...request);
+    expect({ status, stderr }).toMatchObject({
+      status: 2,
+      stderr: expect.stringContaining('draft 0.2 has no PCP'),
+    });
+  });
+
+  it('VSIs outlive a daemon that is killed, on either side', async () => {
+    await connect('auto', 'draft');
+    await eventually(
+      async () => (await station.link('eth1')).relay,
+      (relay) => relay === 'active',
+      'relay is active',
+    );
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    for (const host of [station, bridge]) {
+      await host.stop('SIGKILL');
+      await host.start();
+      await station.must('wait', 'eth1', 'relay');
+      const [vsi] = await host.vsis();
+      expect(vsi).toMatchObject({ state: 'associated' });
+      expect(world.staticEntries('br', 'swp1')).toContain(GUEST);
+    }
+  });
+});
