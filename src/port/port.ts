@@ -104,7 +104,7 @@ export class Port {
     this.#lldpTiming = options.lldp;
     this.lldp = new LldpAgent(this.#local(), options.lldp);
     this.#transmitter = new EcpTransmitter(options.ecp, options.firstSequence, options.dialect.ecp);
-    this.#receiver = new EcpReceiver(options.dialect.ecp);
+    this.#receiver = new EcpReceiver(options.ecp, options.dialect.ecp);
     this.outbox = new Outbox();
   }
 
@@ -150,6 +150,7 @@ export class Port {
 
   setEcpTiming(timing: EcpTiming): void {
     this.#transmitter.timing = timing;
+    this.#receiver.timing = timing;
   }
 
   setEnabled(enabled: boolean, now: number): PortEffect[] {
@@ -172,7 +173,7 @@ export class Port {
   /** Another dialect with its EVB TLV: ECP begins anew, and with it who the peer is. */
   speak(dialect: Dialect, ecp: EcpTiming, tlvs: EvbTlvs | undefined): PortEffect[] {
     this.#dialect = dialect;
-    this.#transmitter.timing = ecp;
+    this.setEcpTiming(ecp);
     this.#finder = new DialectFinder();
     this.outbox.clear();
     this.#peer = undefined;
@@ -266,7 +267,7 @@ export class Port {
       }
       const effects: PortEffect[] = [];
       const accept = this.outbox.size < this.#outboxMax;
-      for (const effect of this.#receiver.request(ecpdu, frame.source, accept)) {
+      for (const effect of this.#receiver.request(ecpdu, frame.source, now, accept)) {
         if (effect.kind === 'send') effects.push(this.#sendEcpdu(effect.ecpdu));
         else effects.push(...this.#vdp(effect.ulpdu));
       }

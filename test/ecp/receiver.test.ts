@@ -10,6 +10,8 @@ import { type MacAddress, toHex } from '../../protocols/octets/index.ts';
 import { BRIDGE, STATION, V7, V8 } from '../fixtures/vectors.ts';
 
 const OTHER = '02:11:22:33:44:99' as MacAddress;
+/** What the peer sends last of a request comes 4 s after the first. */
+const TIMING = { maxRetries: 3, ackTimer: 1000 };
 const request = (sequence: number, more: Partial<Ecpdu> = {}): Ecpdu => ({
   version: 1,
   operation: 'request',
@@ -19,8 +21,8 @@ const request = (sequence: number, more: Partial<Ecpdu> = {}): Ecpdu => ({
   ...more,
 });
 /** What the machine does with a request: acks it, indicates it. */
-function told(ecp: EcpReceiver, ecpdu: Ecpdu, source = STATION, accept = true): string[] {
-  return ecp.request(ecpdu, source, accept).map((effect) => {
+function told(ecp: EcpReceiver, ecpdu: Ecpdu, source = STATION, accept = true, now = 0): string[] {
+  return ecp.request(ecpdu, source, now, accept).map((effect) => {
     if (effect.kind === 'indicate') return `indicate ${toHex(effect.ulpdu)}`;
     const { operation, sequence } = decodeEcpdu(effect.ecpdu);
     return `${operation} ${sequence}`;
@@ -120,25 +122,40 @@ describe('receive machine (ecp.md 1.4)', () => {
       event: (ecp) => told(ecp, request(1)),
       effects: ['ack 1', 'indicate 01'],
     },
+    {
+      row: 'RECEIVE_ECPDU: seq = lastSeq while the peer still sends it again',
+      start: (ecp) => {
+        told(ecp, request(1));
+        told(ecp, request(1), STATION, true, 3000);
+      },
+      event: (ecp) => told(ecp, request(1), STATION, true, 7000),
+      effects: ['ack 1'],
+    },
+    {
+      row: 'RECEIVE_ECPDU: seq = lastSeq when the peer has long given it up: it was started again',
+      start: (ecp) => told(ecp, request(1)),
+      event: (ecp) => told(ecp, request(1), STATION, true, 4001),
+      effects: ['ack 1', 'indicate 01'],
+    },
   ];
   test.each(rows)('$row', ({ start, event, effects, target = 'RECEIVE_WAIT_2' }) => {
-    const ecp = new EcpReceiver();
+    const ecp = new EcpReceiver(TIMING);
     start?.(ecp);
     expect(event(ecp)).toEqual(effects);
     expect(ecp.state).toBe(target);
   });
 
   test('reset is RECEIVE_WAIT', () => {
-    const ecp = new EcpReceiver();
+    const ecp = new EcpReceiver(TIMING);
     told(ecp, request(1));
     ecp.reset();
     expect(ecp.state).toBe('RECEIVE_WAIT');
   });
 
   test('vectors.md V20: V7 twice: acked twice with V8, processed once', () => {
-    const ecp = new EcpReceiver();
+    const ecp = new EcpReceiver(TIMING);
     const ecpdu = decodeEcpdu(decodeFrame(V7.octets).payload);
-    const effects = [ecp.request(ecpdu, STATION), ecp.request(ecpdu, STATION)].flat();
+    const effects = [ecp.request(ecpdu, STATION, 0), ecp.request(ecpdu, STATION, 0)].flat();
     const acks = effects.flatMap((effect) => (effect.kind === 'send' ? [effect.ecpdu] : []));
     const frames = acks.map((payload) =>
       toHex(
@@ -157,7 +174,7 @@ describe('receive machine (ecp.md 1.4)', () => {
   });
 
   test('counters', () => {
-    const ecp = new EcpReceiver();
+    const ecp = new EcpReceiver(TIMING);
     told(ecp, request(1));
     told(ecp, request(1));
     told(ecp, request(2));

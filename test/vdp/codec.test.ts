@@ -92,7 +92,8 @@ describe('vectors.md V20, and what else is malformed (vdp.md 1, 1.2)', () => {
 
   test('ECP acknowledges what VDP drops', () => {
     const ecpdu = decodeEcpdu(decodeFrame(V7.octets).payload);
-    const effects = new EcpReceiver().request({ ...ecpdu, ulpdu: hex(`${ASSOC} ${MANAGER}`) }, STATION);
+    const receiver = new EcpReceiver({ maxRetries: 3, ackTimer: 1 });
+    const effects = receiver.request({ ...ecpdu, ulpdu: hex(`${ASSOC} ${MANAGER}`) }, STATION, 0);
     expect(effects.map(({ kind }) => kind)).toEqual(['send', 'indicate']);
   });
 
