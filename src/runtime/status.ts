@@ -24,8 +24,8 @@ export function peerStatus(port: Port | undefined): LinkStatus['peer'] {
     ...(port.dialect === 'draft' ? draftStatus(lldpdu) : ratifiedStatus(lldpdu)),
   };
   if (port.peerMac !== undefined) peer['mac'] = port.peerMac;
-  if (lldpdu.systemName !== undefined) peer['systemName'] = lldpdu.systemName;
-  if (lldpdu.portDescription !== undefined) peer['portDescription'] = lldpdu.portDescription;
+  if (lldpdu.systemName !== undefined) peer['systemName'] = withoutNul(lldpdu.systemName);
+  if (lldpdu.portDescription !== undefined) peer['portDescription'] = withoutNul(lldpdu.portDescription);
   const rivals = port.rivals.length;
   if (rivals > 0) peer['otherPeers'] = rivals;
   return peer;
@@ -57,6 +57,11 @@ function draftStatus({ evbDraft }: Lldpdu): LinkStatus['peer'] {
     cvsi,
     rte,
   };
+}
+
+/** D-Bus carries no NUL; a peer that ends its names with one means none. */
+function withoutNul(text: string): string {
+  return text.replace(/\0+$/, '').replaceAll('\0', '\ufffd');
 }
 
 function identifierText({ subtype, id }: Identifier, mac: number): string {

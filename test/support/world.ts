@@ -72,10 +72,15 @@ export class World {
   }
 
   /** Goes on until it is ended, at the latest with the world. */
-  start(namespace: string, command: readonly string[], environment: NodeJS.ProcessEnv = {}): ChildProcess {
+  start(
+    namespace: string,
+    command: readonly string[],
+    environment: NodeJS.ProcessEnv = {},
+    stdin: 'ignore' | 'pipe' = 'ignore',
+  ): ChildProcess {
     const whole = [...this.#enter, 'ip', 'netns', 'exec', namespace, ...TILL_WE_END, ...command];
     const child = spawn(whole[0]!, whole.slice(1), {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [stdin, 'pipe', 'pipe'],
       env: { ...process.env, ...environment },
     });
     this.#children.push(child);
@@ -192,6 +197,11 @@ export class Host {
 
   get running(): boolean {
     return this.#daemon?.exitCode === null && this.#daemon.signalCode === null;
+  }
+
+  /** Of the process that evbd is. */
+  get pid(): number {
+    return this.#daemon!.pid!;
   }
 
   /** Exit code, or the signal that ended it. */
