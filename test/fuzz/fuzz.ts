@@ -158,7 +158,7 @@ class Run {
     this.#unseen += delivery.unseen;
     const memory = this.#pair.memory;
     this.#peak = Math.max(this.#peak, memory);
-    if (this.#sent <= this.#options.frames * WARM_UP) this.#warm = this.#peak;
+    if (this.#warm === 0 || this.#sent <= this.#options.frames * WARM_UP) this.#warm = this.#peak;
   }
 
   /** What a user sees meanwhile, and does about VSIs that were refused. */
