@@ -1,6 +1,12 @@
-import { EVB_MODE_BRIDGE, EVB_MODE_STATION, type EvbParameters, type EvbTlv } from '../lldp-codec/index.ts';
+import {
+  EVB_MODE_BRIDGE,
+  EVB_MODE_STATION,
+  type EvbParameters,
+  type EvbTlv,
+  encodeEvbTlv,
+} from '../lldp-codec/index.ts';
 import { ParameterNegotiation } from './negotiation.ts';
-import { type EvbEffect, sameParameters, sameTlv } from './station.ts';
+import { type EvbEffect, Told } from './told.ts';
 
 export interface EvbBridgePolicy {
   /** RRCAP: the port can reflect and may do so for this station. */
@@ -20,23 +26,21 @@ export class EvbBridge {
   remote: EvbTlv | undefined;
   #policy: EvbBridgePolicy;
   readonly #negotiation: ParameterNegotiation;
-  #operational: EvbParameters;
-  #tlv: EvbTlv;
+  readonly #told: Told<EvbTlv>;
   #applied = false;
 
   constructor(policy: EvbBridgePolicy) {
     this.#policy = policy;
     this.#negotiation = new ParameterNegotiation(policy.proposal);
-    this.#operational = this.#negotiation.operational();
-    this.#tlv = this.#build();
+    this.#told = new Told(encodeEvbTlv, this.#build(), this.#negotiation.operational());
   }
 
   get tlv(): EvbTlv {
-    return this.#tlv;
+    return this.#told.tlv;
   }
 
   get operational(): EvbParameters {
-    return this.#operational;
+    return this.#told.operational!;
   }
 
   /** RRCTR */
@@ -93,22 +97,9 @@ export class EvbBridge {
     return this.#recompute(this.relayWanted, '');
   }
 
-  /** `changes` come behind new operational values, so that what they set off runs with those. */
   #recompute(wantedBefore: boolean, reason: string, changes: EvbEffect[] = []): EvbEffect[] {
-    const effects: EvbEffect[] = [];
-    const operational = this.#negotiation.operational();
-    if (!sameParameters(operational, this.#operational)) {
-      this.#operational = operational;
-      effects.push({ kind: 'operational', parameters: operational });
-    }
-    effects.push(...changes);
-    if (this.relayWanted !== wantedBefore) effects.push({ kind: 'relay', active: this.relayWanted, reason });
-    const tlv = this.#build();
-    if (!sameTlv(tlv, this.#tlv)) {
-      this.#tlv = tlv;
-      effects.push({ kind: 'localChange' });
-    }
-    return effects;
+    if (this.relayWanted !== wantedBefore) changes.push({ kind: 'relay', active: this.relayWanted, reason });
+    return this.#told.update(this.#build(), changes, this.#negotiation.operational());
   }
 
   #build(): EvbTlv {

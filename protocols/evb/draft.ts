@@ -1,5 +1,5 @@
-import type { EvbDraftTlv } from '../lldp-codec/index.ts';
-import type { EvbEffect } from './station.ts';
+import { type EvbDraftTlv, encodeEvbDraftTlv } from '../lldp-codec/index.ts';
+import { type EvbEffect, Told } from './told.ts';
 
 /** Forwarding modes (smode, cmode) and capabilities (scap, ccap) of the draft's EVB TLV (evb-tlv.md 3.1). */
 export const DRAFT_MODE_STANDARD = 0x80;
@@ -34,18 +34,18 @@ export class EvbDraft {
   #vsis = 0;
   #rte: number;
   #applied = false;
-  #tlv: EvbDraftTlv;
+  readonly #told: Told<EvbDraftTlv>;
 
   constructor(role: 'station' | 'bridge', policy: EvbDraftPolicy) {
     this.#role = role;
     this.#policy = policy;
     this.#rte = policy.rte;
-    this.#tlv = this.#build();
+    this.#told = new Told(encodeEvbDraftTlv, this.#build());
   }
 
   /** What goes into the next LLDPDU. */
   get tlv(): EvbDraftTlv {
-    return this.#tlv;
+    return this.#told.tlv;
   }
 
   /** Both sides offer ECP and VDP. */
@@ -140,15 +140,9 @@ export class EvbDraft {
     reason: string,
     changes: EvbEffect[] = [],
   ): EvbEffect[] {
-    const effects = [...changes];
     const { relay } = this.#standing();
-    if (relay !== before.relay) effects.push({ kind: 'relay', active: relay, reason });
-    const tlv = this.#build();
-    if (!sameTlv(tlv, this.#tlv)) {
-      this.#tlv = tlv;
-      effects.push({ kind: 'localChange' });
-    }
-    return effects;
+    if (relay !== before.relay) changes.push({ kind: 'relay', active: relay, reason });
+    return this.#told.update(this.#build(), changes);
   }
 
   #relayReason(tlv: EvbDraftTlv): string {
@@ -184,16 +178,4 @@ export class EvbDraft {
 /** The peer has heard us and speaks VDP with us. */
 function confirms({ ccap }: EvbDraftTlv): boolean {
   return (ccap & SPEAKS_VDP) === SPEAKS_VDP;
-}
-
-function sameTlv(a: EvbDraftTlv, b: EvbDraftTlv): boolean {
-  return (
-    a.smode === b.smode &&
-    a.scap === b.scap &&
-    a.cmode === b.cmode &&
-    a.ccap === b.ccap &&
-    a.svsi === b.svsi &&
-    a.cvsi === b.cvsi &&
-    a.rte === b.rte
-  );
 }

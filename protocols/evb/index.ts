@@ -2,3 +2,4 @@ export * from './bridge.ts';
 export * from './draft.ts';
 export * from './negotiation.ts';
 export * from './station.ts';
+export * from './told.ts';

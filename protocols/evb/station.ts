@@ -3,9 +3,11 @@ import {
   EVB_MODE_STATION,
   type EvbParameters,
   type EvbTlv,
+  encodeEvbTlv,
   RRSTAT_UNKNOWN,
 } from '../lldp-codec/index.ts';
 import { ParameterNegotiation } from './negotiation.ts';
+import { type EvbEffect, Told } from './told.ts';
 
 export interface EvbStationPolicy {
   /** RRREQ */
@@ -15,43 +17,28 @@ export interface EvbStationPolicy {
   proposal: EvbParameters;
 }
 
-export type EvbEffect =
-  /** Our TLV changed: LLDP localChange. */
-  | { kind: 'localChange' }
-  /** An EVB peer of the other mode is there; VDP may begin. */
-  | { kind: 'up' }
-  /** It is gone: TLV withdrawn, shutdown, ageing, link down. */
-  | { kind: 'down'; reason: string }
-  /** Station: reflective relay in effect changed. Bridge: the port is to reflect, or no longer. */
-  | { kind: 'relay'; active: boolean; reason: string }
-  | { kind: 'operational'; parameters: EvbParameters }
-  /** The peer came back without its state: ask every VSI again (evb-tlv.md 1.8). */
-  | { kind: 'peerRestarted'; reason: string };
-
 /** EVB station, ratified (evb-tlv.md 1.8). */
 export class EvbStation {
   remote: EvbTlv | undefined;
   #policy: EvbStationPolicy;
   readonly #negotiation: ParameterNegotiation;
-  #operational: EvbParameters;
-  #tlv: EvbTlv;
+  readonly #told: Told<EvbTlv>;
   /** The bridge has echoed our status octet, one that differs from an octet never filled in. */
   #echoed = false;
 
   constructor(policy: EvbStationPolicy) {
     this.#policy = policy;
     this.#negotiation = new ParameterNegotiation(policy.proposal);
-    this.#operational = this.#negotiation.operational();
-    this.#tlv = this.#build();
+    this.#told = new Told(encodeEvbTlv, this.#build(), this.#negotiation.operational());
   }
 
   /** What goes into the next LLDPDU. */
   get tlv(): EvbTlv {
-    return this.#tlv;
+    return this.#told.tlv;
   }
 
   get operational(): EvbParameters {
-    return this.#operational;
+    return this.#told.operational!;
   }
 
   get relayActive(): boolean {
@@ -86,7 +73,7 @@ export class EvbStation {
     const before = this.remote;
     const restarted = before && this.#restarted(before, tlv);
     if (restarted !== undefined) this.#echoed = false;
-    else if (sameStatus(tlv.stationStatus, this.#tlv.stationStatus)) this.#echoed = true;
+    else if (sameStatus(tlv.stationStatus, this.tlv.stationStatus)) this.#echoed = true;
     this.remote = tlv;
     this.#negotiation.receive(tlv);
     const changes: EvbEffect[] = [];
@@ -121,23 +108,11 @@ export class EvbStation {
     return undefined;
   }
 
-  /** `changes` come behind new operational values, so that what they set off runs with those. */
   #recompute(relayBefore: boolean, reason: string, changes: EvbEffect[] = []): EvbEffect[] {
-    const effects: EvbEffect[] = [];
-    const operational = this.#negotiation.operational();
-    if (!sameParameters(operational, this.#operational)) {
-      this.#operational = operational;
-      effects.push({ kind: 'operational', parameters: operational });
-    }
-    effects.push(...changes);
-    if (this.relayActive !== relayBefore) effects.push({ kind: 'relay', active: this.relayActive, reason });
-    const tlv = this.#build();
-    if (!sameTlv(tlv, this.#tlv)) {
-      this.#tlv = tlv;
-      effects.push({ kind: 'localChange' });
-    }
+    if (this.relayActive !== relayBefore) changes.push({ kind: 'relay', active: this.relayActive, reason });
+    const effects = this.#told.update(this.#build(), changes, this.#negotiation.operational());
     // A blank status and one that was never filled in look the same: neither tells an echo.
-    if (blank(tlv.stationStatus)) this.#echoed = false;
+    if (blank(this.tlv.stationStatus)) this.#echoed = false;
     return effects;
   }
 
@@ -172,21 +147,4 @@ function sameStatus(a: StationStatus, b: StationStatus): boolean {
 
 function blank(status: StationStatus): boolean {
   return !status.sgid && !status.rrreq && status.rrstat === 0;
-}
-
-export function sameParameters(a: EvbParameters, b: EvbParameters): boolean {
-  return a.r === b.r && a.rte === b.rte && a.rwd === b.rwd && a.rka === b.rka;
-}
-
-export function sameTlv(a: EvbTlv, b: EvbTlv): boolean {
-  return (
-    sameParameters(a, b) &&
-    a.mode === b.mode &&
-    a.rwdRol === b.rwdRol &&
-    a.rkaRol === b.rkaRol &&
-    sameStatus(a.stationStatus, b.stationStatus) &&
-    a.bridgeStatus.bgid === b.bridgeStatus.bgid &&
-    a.bridgeStatus.rrcap === b.bridgeStatus.rrcap &&
-    a.bridgeStatus.rrctr === b.bridgeStatus.rrctr
-  );
 }

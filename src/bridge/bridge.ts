@@ -248,13 +248,6 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
     }
   }
 
-  protected override retime(timers: VdpTimers): void {
-    for (const { machine } of this.vsis.values()) {
-      machine.timers = timers;
-      machine.dialect = this.vdpDialect;
-    }
-  }
-
   protected override dialectChanges(reason: string, now: number): BridgeEffect[] {
     return this.#releaseAll(reason, now);
   }

@@ -71,8 +71,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
     return [];
   }
   protected abstract vdp(pdu: VdpPdu, now: number): (Own | PassedOn)[];
-  /** The timers of the VSIs changed, or the dialect they are asked in. */
-  protected abstract retime(timers: VdpTimers): void;
+  abstract readonly vsis: ReadonlyMap<string, { machine: { timers: VdpTimers; dialect: VdpDialect } }>;
   /** Another dialect will be spoken: `evb` has no peer any more. */
   protected dialectChanges(_reason: string, _now: number): (Own | PassedOn)[] {
     return [];
@@ -274,9 +273,14 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
     }
   }
 
+  /** What was negotiated, or the dialect, has changed. */
   #retime(): void {
-    this.#timers = this.#dialect.timers(this.ratified.operational);
-    this.retime(this.#timers);
+    const timers = this.#dialect.timers(this.ratified.operational);
+    this.#timers = timers;
+    for (const { machine } of this.vsis.values()) {
+      machine.timers = timers;
+      machine.dialect = this.vdpDialect;
+    }
   }
 
   #ecpTiming() {

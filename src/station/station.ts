@@ -11,7 +11,6 @@ import {
   requestStatus,
   tlvOf,
   type VdpPdu,
-  type VdpTimers,
   type VsiCommand,
   type VsiStationEffect,
   vsiKey,
@@ -250,13 +249,6 @@ export class Station extends Role<OwnEffect, EvbStation> {
         return [...this.tellEvb(now), ...(now > this.#heardSince ? this.#askAllSoon(now) : [])];
       default:
         return [];
-    }
-  }
-
-  protected override retime(timers: VdpTimers): void {
-    for (const { machine } of this.vsis.values()) {
-      machine.timers = timers;
-      machine.dialect = this.vdpDialect;
     }
   }
 

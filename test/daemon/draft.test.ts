@@ -16,18 +16,7 @@ let bridge: Host;
 
 beforeEach(async () => {
   if (!ready) return;
-  world = await World.create('sta', 'br');
-  const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
-  world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
-  world.in('br', 'ip', 'link', 'add', 'br0', 'type', 'bridge');
-  world.in('br', 'ip', 'link', 'set', 'swp1', 'master', 'br0');
-  for (const [namespace, link] of [
-    ['br', 'br0'],
-    ['br', 'swp1'],
-    ['sta', 'eth1'],
-  ] as const) {
-    world.in(namespace, 'ip', 'link', 'set', link, 'up');
-  }
+  world = await World.wired();
 });
 afterEach(() => world?.end());
 

@@ -25,13 +25,7 @@ let bridge: Host;
 
 beforeEach(async () => {
   if (!ready) return;
-  world = await World.create('sta', 'br');
-  const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
-  world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
-  world.in('br', 'ip', 'link', 'add', 'br0', 'type', 'bridge');
-  world.in('br', 'ip', 'link', 'set', 'swp1', 'master', 'br0');
-  for (const link of ['br0', 'swp1']) world.in('br', 'ip', 'link', 'set', link, 'up');
-  world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
+  world = await World.wired();
   station = await Host.create(
     world,
     'sta',
