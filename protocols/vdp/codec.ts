@@ -12,7 +12,13 @@ import {
   uuidFromOctets,
   writeTlv,
 } from '../octets/index.ts';
-import { decodeFilterEntry, encodeFilterEntry, type FilterEntry, filterEntrySize } from './filter.ts';
+import {
+  decodeFilterEntry,
+  encodeFilterEntry,
+  type FilterEntry,
+  filterEntrySize,
+  filterFormatOf,
+} from './filter.ts';
 
 export type VdpRequest = 'preassociate' | 'reserve' | 'associate' | 'deassociate';
 
@@ -256,6 +262,12 @@ export function encodeInvalidFormat(invalid: InvalidVsiTlv): Uint8Array | undefi
 /** Key of a VSI within a port: VSIID format and VSIID (vdp.md 2.1). */
 export function vsiKey(vsi: Pick<VsiIdentity, 'idFormat' | 'id'>): string {
   return `${vsi.idFormat}:${toHex(vsi.id)}`;
+}
+
+/** What is one VSI to lldpad: type, manager and filter format belong to the identity (vdp.md 2.1). */
+export function lldpadVsiKey(vsi: VsiIdentity & { filters: readonly FilterEntry[] }): string {
+  const { type, typeVersion, manager, filters } = vsi;
+  return `${vsiKey(vsi)}:${toHex(manager)}:${type}:${typeVersion}:${filterFormatOf(filters) ?? 0}`;
 }
 
 const ID_FORMAT_NAMES: Record<number, string> = {

@@ -15,6 +15,7 @@ import {
   type VsiStationEffect,
   vsiKey,
   vsiName,
+  withAssignedVids,
 } from '../../protocols/vdp/index.ts';
 import { EvbError, type RelayState } from '../model.ts';
 import { type LinkUp, type PassedOn, type Protocol, Role, type RoleOptions } from '../port/role.ts';
@@ -237,7 +238,7 @@ export class Station extends Role<OwnEffect, EvbStation> {
     switch (effect.kind) {
       case 'up':
         this.#heardSince = now;
-        return this.#askAllSoon(now);
+        return [...this.heard(now), ...this.#askAllSoon(now)];
       case 'down':
         this.port?.outbox.clear();
         this.port?.unanswered.clear();
@@ -287,11 +288,35 @@ export class Station extends Role<OwnEffect, EvbStation> {
     }
     const error = this.#peerObjection(vsi.wanted);
     if (error !== undefined) return this.#fail(vsi, error.message, error, now);
+    const freeAt = this.#freeAt(vsi, now);
+    if (freeAt !== undefined && vsi.machine.state === 'INIT') {
+      vsi.retryAt = freeAt;
+      const left = Math.ceil((freeAt - now) / 1000);
+      return this.#show(
+        vsi,
+        `waiting until lldpad has forgotten the filters of before, ${left} s at most`,
+        now,
+      );
+    }
+    const reason =
+      freeAt === undefined ? this.#waitingReason() : 'lldpad does not change filters: ended first';
     return [
-      ...this.#fromMachine(vsi, vsi.machine.command(vsi.wanted, now), now),
-      ...this.#show(vsi, this.#waitingReason(), now),
+      ...this.#fromMachine(vsi, vsi.machine.command(this.#next(vsi.wanted, freeAt), now), now),
+      ...this.#show(vsi, reason, now),
       ...this.flush(now),
     ];
+  }
+
+  /** When what is wanted can be asked for, if not now (vdp.md 4.2). */
+  #freeAt({ wanted, machine }: StationVsi, now: number): number | undefined {
+    if (wanted === undefined) return undefined;
+    const filters = withAssignedVids(wanted.filters, machine.operCmd?.filters ?? []);
+    return this.#treatment.freeAt({ ...wanted, filters }, now);
+  }
+
+  /** What leads to `wanted`: that itself, or an end first. */
+  #next(wanted: VsiCommand, freeAt: number | undefined): VsiCommand {
+    return freeAt === undefined ? wanted : { ...wanted, request: 'deassociate', hint: 'none' };
   }
 
   /** Why this bridge cannot be asked for it. */
@@ -328,7 +353,13 @@ export class Station extends Role<OwnEffect, EvbStation> {
         effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now));
         // What was wanted while nobody was there to be asked.
         if (vsi.wanted !== undefined)
-          effects.push(...this.#fromMachine(vsi, vsi.machine.command(vsi.wanted, now), now));
+          effects.push(
+            ...this.#fromMachine(
+              vsi,
+              vsi.machine.command(this.#next(vsi.wanted, this.#freeAt(vsi, now)), now),
+              now,
+            ),
+          );
       }
     }
     return [...effects, ...this.flush(now)];
@@ -342,6 +373,9 @@ export class Station extends Role<OwnEffect, EvbStation> {
     for (const tlv of [...pdu.vsis, ...unreadable]) {
       // An answer for a VSI that we do not know, or a late DeAssociate, is nobody's business here (interop-notes.md 10, row 3).
       const vsi = this.vsis.get(vsiKey(tlv));
+      const waited = vsi !== undefined && this.#freeAt(vsi, now) !== undefined;
+      this.#treatment.told(tlv, pdu.manager, this.timers.toutKeepAlive, now);
+      if (waited && this.#freeAt(vsi, now) === undefined) vsi.retryAt = now;
       if (vsi !== undefined)
         effects.push(...this.#fromMachine(vsi, vsi.machine.receive(tlv, pdu.manager, now), now));
       effects.push(...this.#answered(vsiKey(tlv)));
@@ -391,9 +425,14 @@ export class Station extends Role<OwnEffect, EvbStation> {
       port.unanswered.delete(key);
       const asked = this.vsis.get(key)?.machine.awaiting;
       if (!this.#treatment.repeats(key, asked !== undefined)) continue;
-      port.say(key, asked!.manager, tlvOf(asked!, requestStatus(asked!)));
+      this.#say(key, asked!, now);
     }
     return this.flush(now);
+  }
+
+  #say(key: string, command: VsiCommand, now: number): void {
+    this.#treatment.asks(command, this.timers.toutKeepAlive, now);
+    this.port!.say(key, command.manager, tlvOf(command, requestStatus(command)));
   }
 
   #answered(key: string): StationEffect[] {
@@ -414,9 +453,8 @@ export class Station extends Role<OwnEffect, EvbStation> {
   #machineEffect(vsi: StationVsi, effect: VsiStationEffect, now: number): StationEffect[] {
     switch (effect.kind) {
       case 'send': {
-        const { command } = effect;
         // Without a bridge the machines' timers run on; all is asked again when one is heard.
-        if (this.vdpUp) this.port!.say(vsi.key, command.manager, tlvOf(command, requestStatus(command)));
+        if (this.vdpUp) this.#say(vsi.key, effect.command, now);
         return [];
       }
       case 'confirmed': {

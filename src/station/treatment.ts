@@ -1,4 +1,12 @@
 import type { EvbTlv } from '../../protocols/lldp-codec/index.ts';
+import {
+  decodeStatus,
+  type FilterEntry,
+  filtersMatch,
+  lldpadVsiKey,
+  type VsiCommand,
+  type VsiTlv,
+} from '../../protocols/vdp/index.ts';
 
 /** auto: learnt from what the bridge says and loses. */
 export type PeerPolicy = 'auto' | 'standard' | 'lldpad';
@@ -10,10 +18,13 @@ const REPEAT_SOON = 100;
 const PROBATION = 8;
 /** lldpad sends one answer per ack timer, acknowledged or not: at 14 six a second, fewer than its keepalives (interop-notes.md 10, row 9). */
 const LLDPAD_RTE = 8;
+/** Milliseconds that lldpad may be late with the end of a VSI, beyond toutKeepAlive. */
+const LATE = 1_000;
 
 /**
  * How gently the bridge is treated: whether it is asked for one VSI after the other, when a request is repeated that it has
- * acknowledged and not answered, and which ack timer it is offered (interop-notes.md 10, rows 5 and 9).
+ * acknowledged and not answered, which ack timer it is offered (interop-notes.md 10, rows 5 and 9), and when it can be asked for
+ * other filters of a VSI that it still holds (vdp.md 4.2).
  */
 export class Treatment {
   policy: PeerPolicy;
@@ -25,6 +36,8 @@ export class Treatment {
   #answers = 0;
   /** VSIs that were asked for again within the same respWaitDelay, and how often. */
   readonly #repeated = new Map<string, number>();
+  /** What the bridge holds, by lldpad's idea of a VSI, and until when if it hears no more of it; the oldest first. */
+  readonly #held = new Map<string, { filters: readonly FilterEntry[]; until: number }>();
 
   constructor(policy: PeerPolicy) {
     this.policy = policy;
@@ -46,11 +59,13 @@ export class Treatment {
   }
 
   /**
-   * What the bridge says, to `own`: it shows whether it is lldpad in its second LLDPDU at the latest, by flagging a value as its
-   * peer's that is its own as well (evb-tlv.md 1.7). True when that is news.
+   * What the bridge says, to `own`: it shows whether it is lldpad in its second LLDPDU at the latest, by flagging both values as its
+   * peer's also where they are its own as well (evb-tlv.md 1.7). So does only who proposes less than we do in both. True when that is
+   * news.
    */
   heard(remote: EvbTlv | undefined, own: EvbTlv): boolean {
-    const looksLikeIt = remote?.rwdRol === true && !own.rwdRol && remote.rwd === own.rwd;
+    const flagged = remote?.rwdRol === true && remote.rkaRol;
+    const looksLikeIt = flagged && remote.rwd === own.rwd && remote.rka === own.rka;
     const isLldpad = this.policy === 'lldpad' || (this.policy === 'auto' && looksLikeIt);
     if (isLldpad === this.#isLldpad) return false;
     this.#isLldpad = isLldpad;
@@ -88,5 +103,39 @@ export class Treatment {
 
   forget(key: string): void {
     this.#repeated.delete(key);
+  }
+
+  /** A request goes to the bridge; it is over at the latest when the bridge has heard no other for `toutKeepAlive`. */
+  asks(command: VsiCommand, toutKeepAlive: number, now: number): void {
+    if (this.policy === 'standard') return;
+    for (const [key, { until }] of this.#held) {
+      if (until > now) break;
+      this.#held.delete(key);
+    }
+    // lldpad keeps the filters that it has, whatever it is asked.
+    const before = this.#isLldpad ? this.#held.get(lldpadVsiKey(command)) : undefined;
+    this.#hold(command, before?.filters ?? command.filters, now + toutKeepAlive);
+  }
+
+  /** The bridge's own word on a VSI. */
+  told(tlv: VsiTlv, manager: Uint8Array, toutKeepAlive: number, now: number): void {
+    const identity = { ...tlv, manager };
+    const { ack, error, keep } = decodeStatus(tlv.status);
+    if (!ack || (error !== 0 && !keep)) this.#held.delete(lldpadVsiKey(identity));
+    else if (this.#held.has(lldpadVsiKey(identity))) this.#hold(identity, tlv.filters, now + toutKeepAlive);
+  }
+
+  /** When lldpad has forgotten the other filters of this VSI, if it still holds it with others. */
+  freeAt(command: VsiCommand, now: number): number | undefined {
+    const held = this.#isLldpad ? this.#held.get(lldpadVsiKey(command)) : undefined;
+    if (held === undefined || held.until <= now) return undefined;
+    const same = filtersMatch(command.filters, held.filters) && filtersMatch(held.filters, command.filters);
+    return same ? undefined : held.until;
+  }
+
+  #hold(vsi: Parameters<typeof lldpadVsiKey>[0], filters: readonly FilterEntry[], until: number): void {
+    const key = lldpadVsiKey(vsi);
+    this.#held.delete(key);
+    this.#held.set(key, { filters, until: until + LATE });
   }
 }

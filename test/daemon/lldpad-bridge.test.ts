@@ -240,6 +240,74 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
     expect(await unsolicited()).toHaveLength(1);
   });
 
+  describe('holds a VSI whose filters are to be others', () => {
+    const BOTH = [...GUEST, '--filter', '52:54:00:0a:0b:0d/43'];
+    const filters = async () => (await station.vsis()).map((vsi) => [vsi.state, vsi.filters.length]);
+    /** What was said of the VSI: by whom, the request, and the number of filters. Repetitions are left out. */
+    const told = async () => {
+      const mac = await stationMac();
+      const all = (await wire.vsis(ID)).map(({ source, request, filters: { length } }) => {
+        return `${source === mac ? 'station' : 'lldpad'} ${request} ${length}`;
+      });
+      return all.filter((text, i) => text !== all[i - 1]);
+    };
+
+    it('and gets them when it has forgotten it', async () => {
+      await connect(QUICK, QUICK_BRIDGE);
+      await station.must('associate', 'eth1', ...GUEST);
+      await station.must('associate', 'eth1', ...BOTH);
+      expect(await filters()).toEqual([['associated', 2]]);
+      const change = (await told()).indexOf('station deassociate 1');
+      expect((await told()).slice(change, change + 4)).toEqual([
+        'station deassociate 1',
+        'lldpad deassociate 1',
+        'station associate 2',
+        'lldpad associate 2',
+      ]);
+      await granted([ID], 3);
+      expect(await filters()).toEqual([['associated', 2]]);
+      await station.must('associate', 'eth1', ...GUEST, '--filter', '52:54:00:0a:0b:0d/43@5');
+      await granted([ID], 3);
+      expect(await station.vsis()).toMatchObject([{ state: 'associated', filters: [{}, { pcp: 5 }] }]);
+    });
+
+    it('and whoever cannot wait for it is told so, and has them later', async () => {
+      await connect(QUICK, QUICK_BRIDGE);
+      await station.must('associate', 'eth1', ...GUEST);
+      const { status, stderr } = await station.evbctl('associate', 'eth1', ...BOTH, '--timeout', '0.5');
+      expect({ status, stderr }).toMatchObject({ status: 4, stderr: expect.stringContaining('lldpad') });
+      await eventually(filters, ([vsi]) => vsi?.join() === 'associated,2', 'filters');
+      await granted([ID], 2);
+      expect(await filters()).toEqual([['associated', 2]]);
+    });
+
+    it('and gets them from the next station when this one is killed meanwhile', async () => {
+      await connect(QUICK, QUICK_BRIDGE);
+      await station.must('associate', 'eth1', ...GUEST);
+      await station.evbctl('associate', 'eth1', ...BOTH, '--timeout', '0.5');
+      await station.stop('SIGKILL');
+      await station.start();
+      await eventually(filters, ([vsi]) => vsi?.join() === 'associated,2', 'filters');
+      await granted([ID], 2);
+      expect(await filters()).toEqual([['associated', 2]]);
+    });
+
+    it('and gets them at once with another type, which its late word on the first does not disturb', async () => {
+      await connect(QUICK, QUICK_BRIDGE);
+      await station.must('associate', 'eth1', ...GUEST);
+      const other = BOTH.map((word) => (word === '0x123456' ? '0x123457' : word));
+      await station.must('associate', 'eth1', ...other);
+      await eventually(
+        async () => (await told()).includes('lldpad deassociate 1'),
+        (late) => late,
+        'the late DeAssociate',
+      );
+      await granted([ID], 2);
+      expect(await station.vsis()).toMatchObject([{ state: 'associated', type: 0x123457 }]);
+      expect((await told()).filter((text) => text.startsWith('station deassociate'))).toEqual([]);
+    });
+  });
+
   it('keeps what it holds while our end of the wire is down for a moment', async () => {
     await connect(QUICK, QUICK_BRIDGE);
     await associateMany(5);
