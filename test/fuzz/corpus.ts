@@ -50,14 +50,20 @@ export function wanted(dialect: DialectName): VsiCommand[] {
 
 export const ETHERTYPES = [ETHERTYPE_LLDP, ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT];
 
-export function corpus(): Corpus {
+export function corpus(dialect: DialectName): Corpus {
   const recorded = captures.flatMap((name) => readCapture(name).map(({ frame }) => frame));
   const vectors = [...lldpVectors, ...ecpVectors].map(({ octets }) => ({
     etherType: (octets[12]! << 8) | octets[13]!,
     payload: octets.subarray(14),
   }));
   return {
-    own: distinct([...ownFrames('ratified'), ...ownFrames('draft')]),
+    own: distinct([
+      ...ownFrames(dialect),
+      // The other one's EVB TLV would withdraw this one's with every frame.
+      ...ownFrames(dialect === 'draft' ? 'ratified' : 'draft').filter(
+        ({ etherType }) => etherType !== ETHERTYPE_LLDP,
+      ),
+    ]),
     foreign: distinct([...recorded, ...vectors]),
   };
 }

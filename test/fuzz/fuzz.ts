@@ -47,7 +47,7 @@ export interface FuzzResult {
 }
 
 const BATCH = 256;
-const EVERYBODY: Record<Sender, number> = { peer: 85, stranger: 13, self: 2 };
+const EVERYBODY: Record<Sender, number> = { peer: 93, stranger: 5, self: 2 };
 const STRANGERS: Record<Sender, number> = { peer: 0, stranger: 97, self: 3 };
 const STRANGERS_SHARE = 0.25;
 /** Seconds: who speaks in the peer's name is believed so long after the flood, at most. */
@@ -99,7 +99,7 @@ class Run {
   async result(): Promise<FuzzResult> {
     const { role, dialect, frames, seed } = this.#options;
     const strangers = Math.floor(frames * STRANGERS_SHARE);
-    const samples = corpus();
+    const samples = corpus(dialect);
     const ends = Pair.ends(role, dialect);
     let lastFrames: Uint8Array[] = [];
     try {

@@ -11,6 +11,7 @@ import {
   NEAREST_CUSTOMER_BRIDGE,
   NEAREST_NON_TPMR_BRIDGE,
 } from '../../protocols/ethernet/index.ts';
+import { CHASSIS_ID_MAC, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
 import { type MacAddress, macToOctets } from '../../protocols/octets/index.ts';
 import type { DialectName } from '../../src/port/dialect.ts';
 import { Random } from '../simulation/random.ts';
@@ -79,6 +80,8 @@ export class Mutator {
     const random = this.#random;
     const source = this.#source(shares);
     let { etherType, payload } = this.#sample();
+    if (etherType === ETHERTYPE_LLDP && (shares.peer > 0 || random.chance(0.3)) && !random.chance(0.1))
+      payload = named(payload, source);
     if (random.chance(0.05)) payload = this.#noise(random.integer(0, MTU));
     else if (!random.chance(0.04)) payload = this.#mutated(etherType, payload);
     if (random.chance(0.01)) etherType = random.pick(ETHERTYPES);
@@ -124,7 +127,7 @@ export class Mutator {
     const etherType = random.pick([...ETHERTYPES, ETHERTYPE_LLDP, spoken]);
     const { own, foreign } = this.#corpus;
     const of = ({ [etherType]: samples = [] }: Corpus['own']) => samples;
-    return of(own).length > 0 && random.chance(0.75) ? random.pick(of(own)) : random.pick(of(foreign));
+    return random.chance(0.75) ? random.pick(of(own)) : random.pick(of(foreign));
   }
 
   #mutated(etherType: number, payload: Uint8Array): Uint8Array {
@@ -266,6 +269,21 @@ export class Mutator {
   #noise(length: number): Uint8Array {
     return Uint8Array.from({ length }, () => this.#random.integer(0, 255));
   }
+}
+
+/**
+ * An LLDPDU of who sends it. Else most are passed over: neighbours are few, and where the peer is not known for a moment a
+ * stranger who tells its name is believed to be it.
+ */
+function named(payload: Uint8Array, source: MacAddress): Uint8Array {
+  const parts = takeApart(ETHERTYPE_LLDP, payload);
+  const name = (type: number, subtype: number): Tlv => ({
+    type,
+    length: 7,
+    value: [subtype, ...macToOctets(source)],
+  });
+  parts.tlvs.splice(0, 2, name(1, CHASSIS_ID_MAC), name(2, PORT_ID_MAC));
+  return putTogether(parts);
 }
 
 const HEADS: Record<number, number> = { [ETHERTYPE_ECP]: 4, [ETHERTYPE_ECP_DRAFT]: 9 };
