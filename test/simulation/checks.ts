@@ -6,27 +6,27 @@ import {
   type VsiTlv,
   vsiKey,
 } from '../../protocols/vdp/index.ts';
-import type { Pair, Side } from './pair.ts';
+import type { Pair } from './pair.ts';
+import { operationalTimers } from './plan.ts';
 import type { Users } from './users.ts';
+import { fail } from './violation.ts';
+import { type Side, type Word, wordsOf } from './words.ts';
 
-/** An invariant that does not hold. */
-export class Violation extends Error {
-  override readonly name = 'Violation';
-}
-
-export function fail(pair: Pair | undefined, text: string): never {
-  throw new Violation(`${pair === undefined ? '' : `link ${pair.index}: `}${text}`);
+/** What the station has read of an association: granted, kept as it was, ended without having been asked. */
+interface Known {
+  at: number;
+  what: 'granted' | 'kept' | 'ended';
+  word: Word;
 }
 
 /** What is known of the past of one link. */
 interface Past {
-  /** The last Associate answers that arrived, by VSI; `kept`: what was in force stands, whatever was asked. */
-  confirmed: Map<string, { at: number; kept: boolean; tlv: VsiTlv; manager: Uint8Array }[]>;
-  /** When the bridge last said no, or that it ended. */
-  refused: Map<string, number>;
+  known: Map<string, Known[]>;
   /** When the station last learnt that the bridge may know nothing. */
   lossKnown: number;
   wasUp: boolean;
+  /** VSIs that the PDU read last has more than one word about. */
+  inOneBreath: Set<string>;
 }
 
 /** src/station asks for everything at most once a second. */
@@ -34,7 +34,7 @@ const ASK_ALL_PAUSE = 1_000;
 const FAILED_MAX = 64;
 const NEIGHBOURS_MAX = 8;
 const TLVS_PER_ECPDU = 60;
-const ANSWERS_KEPT = 16;
+const KNOWN_MAX = 8;
 const HISTORY_MAX = 32;
 
 export class Checks {
@@ -49,22 +49,19 @@ export class Checks {
     this.users = users;
     for (const pair of pairs) {
       this.#past.set(pair, {
-        confirmed: new Map(),
-        refused: new Map(),
+        known: new Map(),
         lossKnown: 0,
         wasUp: false,
+        inOneBreath: new Set(),
       });
     }
   }
 
-  sent(pair: Pair, from: Side, tlvs: readonly VsiTlv[]): void {
+  sent(pair: Pair, from: Side, words: readonly Word[]): void {
     if (from === 'station') return;
-    const { refused } = this.#past.get(pair)!;
-    for (const tlv of tlvs) {
-      const status = decodeStatus(tlv.status);
-      const key = vsiKey({ idFormat: tlv.idFormat, id: tlv.id });
-      if (status.error !== 0 || tlv.request === 'deassociate') refused.set(key, pair.bridge.now);
-      else if (status.ack && tlv.request === 'associate') this.#answered(pair, tlv);
+    for (const { tlv } of words) {
+      const { ack, error } = decodeStatus(tlv.status);
+      if (ack && error === 0 && tlv.request === 'associate') this.#answered(pair, tlv);
     }
   }
 
@@ -80,16 +77,29 @@ export class Checks {
     }
   }
 
-  arrived(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void {
-    if (from === 'station') return;
-    for (const tlv of tlvs) {
+  /** What ECP hands to VDP, before VDP knows it. */
+  indicated(pair: Pair, side: Side, ulpdu: Uint8Array): void {
+    const machine = pair.station.machine;
+    if (side === 'bridge' || !machine?.vdpUp) return;
+    const { known, inOneBreath } = this.#past.get(pair)!;
+    const { dialect } = machine.port!;
+    const seen = new Set<string>();
+    inOneBreath.clear();
+    for (const word of wordsOf(ulpdu, 'station', dialect) ?? []) {
+      const { tlv, manager } = word;
       const { ack, error, keep } = decodeStatus(tlv.status);
-      const kept = error !== 0 && keep;
-      if (!ack || (error !== 0 && !kept) || tlv.request !== 'associate') continue;
-      const key = vsiKey({ idFormat: tlv.idFormat, id: tlv.id });
-      const { confirmed } = this.#past.get(pair)!;
-      const answers = confirmed.get(key) ?? [];
-      confirmed.set(key, [...answers.slice(1 - ANSWERS_KEPT), { at: pair.station.now, kept, tlv, manager }]);
+      const key = vsiKey(tlv);
+      if (seen.has(key)) inOneBreath.add(key);
+      seen.add(key);
+      const wish = pair.wishes.get(key);
+      const yes = error === 0 && tlv.request === wish?.request && sameAttributes(wish, { ...tlv, manager });
+      if (!yes) pair.denied.add(key);
+      let what: Known['what'] | undefined;
+      if (ack && tlv.request === 'associate') what = error === 0 ? 'granted' : keep ? 'kept' : undefined;
+      // The draft does not tell an answer from what nobody asked for.
+      else if (!ack && tlv.request === 'deassociate' && dialect === 'ratified') what = 'ended';
+      if (what === undefined) continue;
+      known.set(key, [...(known.get(key) ?? []).slice(1 - KNOWN_MAX), { at: pair.station.now, what, word }]);
     }
   }
 
@@ -103,7 +113,7 @@ export class Checks {
     this.users.tickets.delete(number);
     const vsi = pair.station.machine!.vsis.get(ticket.key);
     // A garbled ECPDU may confirm a VSI and end it in one breath.
-    const clear = error === undefined && pair.plan.faults.corruption === 0;
+    const clear = error === undefined && !this.#past.get(pair)!.inOneBreath.has(ticket.key);
     if (clear && ticket.command === undefined && vsi !== undefined) {
       fail(pair, `ticket ${number}: ${ticket.key} is said to have ended and is ${vsi.state}`);
     }
@@ -187,6 +197,9 @@ export class Checks {
           fail(pair, `${key} rests in ${state}, wanted is ${wanted?.request}`);
       }
       if (state === 'associated' && !late) this.#associated(pair, key, past, now);
+      const resting = vsi.machine.state === 'WAIT_SYSTEM_CMD' && machine.vdpUp && !late;
+      if (resting && vsi.unconfirmed && now > past.lossKnown + ASK_ALL_PAUSE)
+        fail(pair, `${key} is ${state}, unconfirmed, and the bridge that is back is not asked`);
       if (
         tickets.length > 0 &&
         atRest &&
@@ -216,12 +229,15 @@ export class Checks {
         fail(pair, `${key} is associated, its bridge is gone, it does not say so`);
       return;
     }
-    const answers = past.confirmed.get(key) ?? [];
-    const so = ({ kept, tlv, manager }: (typeof answers)[number]) =>
-      !kept && sameAttributes(inForce, { ...tlv, manager });
-    if (!answers.some(so)) fail(pair, `${key} is associated and was never confirmed so`);
+    const known = past.known.get(key) ?? [];
+    const isIt = ({ tlv, manager }: Word) => sameAttributes(inForce, { ...tlv, manager });
+    const last = known.findLast(({ what, word }) => what === 'kept' || isIt(word));
+    if (last?.what === 'ended' && vsi.machine.state === 'WAIT_SYSTEM_CMD')
+      fail(pair, `${key} is associated, the bridge has said that it ended`);
+    if (!known.some(({ what, word }) => what === 'granted' && isIt(word)))
+      fail(pair, `${key} is associated and was never confirmed so`);
     if (vsi.unconfirmed || asking || now <= past.lossKnown + ASK_ALL_PAUSE) return;
-    if (!answers.some((answer) => answer.at >= past.lossKnown && (answer.kept || so(answer))))
+    if (last === undefined || last.at < past.lossKnown)
       fail(pair, `${key} is associated, but not confirmed since its bridge was lost`);
   }
 
@@ -236,11 +252,9 @@ export class Checks {
     pair.trace(`wish ${key} dropped: ${reason}`);
   }
 
-  /** A wish ends, or is put back, only by a word of the bridge, of a hostile wire, or for want of an agreement. */
+  /** A wish ends, or is put back, only by a word of the bridge, or for want of words or of an agreement. */
   #justified(pair: Pair, key: string, reason: string): void {
-    if (this.#past.get(pair)!.refused.has(key)) return;
-    if (pair.plan.faults.corruption > 0) return;
-    if (reason.includes('group ids')) return;
+    if (pair.denied.has(key) || reason.includes('group ids') || reason.includes('draft 0.2')) return;
     fail(pair, `the wish for ${key} was dropped, the bridge had not refused it: ${reason}`);
   }
 
@@ -258,16 +272,9 @@ export class Checks {
         fail(pair, `${vsi.key} waits without end in ${state}`);
       if (vsi.history.transitions.length > HISTORY_MAX) fail(pair, `history of ${vsi.key} grows`);
     }
-    const { rrctr } = machine.ratified.tlv.bridgeStatus;
-    if (
-      rrctr &&
-      bridge.policy.reflectiveRelay !== 'always' &&
-      !port.hairpin &&
-      !bridge.keeper!.busy &&
-      !bridge.frozen
-    ) {
+    const promised = machine.evb.relayActive && bridge.policy.reflectiveRelay !== 'always';
+    if (promised && !port.hairpin && !bridge.frozen && !bridge.catchingUp)
       fail(pair, 'the bridge says that it reflects, hairpin is off');
-    }
   }
 
   #memory(pair: Pair, side: Side): void {
@@ -324,9 +331,10 @@ export class Checks {
     ) {
       wrong.push(`relay at the station is ${station.relay}`);
     }
-    if (JSON.stringify(station.timers) !== JSON.stringify(bridge.timers)) {
-      wrong.push(`timers ${JSON.stringify(station.timers)} and ${JSON.stringify(bridge.timers)}`);
-    }
+    const timers = operationalTimers(plan).map((agreed) => JSON.stringify(agreed));
+    const [atStation, atBridge] = [station, bridge].map((machine) => JSON.stringify(machine.timers));
+    if (atStation !== atBridge || !timers.includes(atStation!))
+      wrong.push(`timers ${atStation} at the station, ${atBridge} at the bridge, proposed were ${timers}`);
     return wrong;
   }
 }

@@ -1,16 +1,17 @@
 import { EcpReceiver, EcpTransmitter } from '../../protocols/ecp/index.ts';
-import { EvbBridge, EvbStation } from '../../protocols/evb/index.ts';
+import { EvbBridge, EvbDraft, EvbStation } from '../../protocols/evb/index.ts';
 import { LldpAgent } from '../../protocols/lldp-agent/index.ts';
 import { decodeStatus, VsiBridge, VsiStation } from '../../protocols/vdp/index.ts';
+import type { Call, Effect as WitnessedEffect } from './witness.ts';
 
-type Effect = { kind: string; end?: string; event?: string; reason?: string };
+type Effect = WitnessedEffect & { end?: string; event?: string; reason?: string };
 type Method = (this: object, ...args: never[]) => Effect[] | undefined;
 
 /** Which transitions the machines have made, as `machine: state, cause, state`. The machines are watched, not changed. */
 export class Coverage {
   readonly seen = new Map<string, number>();
-  /** Told of a station that learns that its bridge has lost its state. */
-  onPeerRestarted: (evb: EvbStation) => void = () => {};
+  /** Told of each call. */
+  onCall: (call: Call) => void = () => {};
   readonly #undo: (() => void)[] = [];
 
   constructor() {
@@ -55,6 +56,9 @@ export class Coverage {
     const evb = { receive: () => 'TLV', lost: () => 'lost', setPolicy: () => 'policy' };
     this.#watch(EvbStation, 'EVB station', peer, evb);
     this.#watch(EvbBridge, 'EVB bridge', peer, { ...evb, applied: () => 'applied' });
+    const draft = ({ remote, vdpAgreed }: EvbDraft) =>
+      remote === undefined ? 'no peer' : vdpAgreed ? 'VDP agreed' : 'peer';
+    this.#watch(EvbDraft, 'EVB draft', draft, { ...evb, applied: () => 'applied' });
   }
 
   stop(): void {
@@ -77,11 +81,18 @@ export class Coverage {
         const before = state(this as M);
         const effects = original.apply(this, args);
         const after = state(this as M);
-        const told = effects?.map(brief).filter((text) => text !== '') ?? [];
-        if (before === after && told.length === 0 && method === 'advance') return effects;
-        const key = `${name}: ${before}, ${[cause(args), ...told].join(' ')}, ${after}`;
+        let told = cause(args);
+        let quiet = true;
+        for (const effect of effects ?? []) {
+          const text = brief(effect);
+          if (text === '') continue;
+          told += ` ${text}`;
+          quiet = false;
+        }
+        if (quiet && before === after && method === 'advance') return effects;
+        const key = `${name}: ${before}, ${told}, ${after}`;
         seen.set(key, (seen.get(key) ?? 0) + 1);
-        if (told.includes('peerRestarted')) coverage.onPeerRestarted(this as EvbStation);
+        coverage.onCall({ machine: this, method, args, effects: effects ?? [] });
         return effects;
       };
       this.#undo.push(() => {
@@ -96,12 +107,19 @@ function brief({ kind, end, event, reason }: Effect): string {
   if (kind === 'ended') return end === undefined ? '' : `[${end}]`;
   if (kind === 'neighbour') return `[${event}]`;
   if (kind === 'neighbourGone') return `[gone: ${reason}]`;
-  return ['kept', 'undelivered', 'delivered', 'indicate', 'up', 'down', 'peerRestarted', 'relay'].includes(
-    kind,
-  )
-    ? kind
-    : '';
+  return TOLD.has(kind) ? kind : '';
 }
+
+const TOLD = new Set([
+  'kept',
+  'undelivered',
+  'delivered',
+  'indicate',
+  'up',
+  'down',
+  'peerRestarted',
+  'relay',
+]);
 
 function answer({ request, status }: { request: string; status: number }): string {
   const { ack, error, keep } = decodeStatus(status);

@@ -1,7 +1,6 @@
-import { decodeEcpdu, type Ecpdu } from '../../protocols/ecp/index.ts';
-import { ETHERTYPE_ECP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
+import type { EthernetFrame } from '../../protocols/ethernet/index.ts';
 import type { LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
-import { DecodeError, type MacAddress } from '../../protocols/octets/index.ts';
+import type { MacAddress } from '../../protocols/octets/index.ts';
 import type { VsiCommand } from '../../protocols/vdp/index.ts';
 import { Bridge, type BridgeEffect, type BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { EvbError } from '../../src/model.ts';
@@ -13,6 +12,7 @@ import type { Faults } from './plan.ts';
 import type { Random } from './random.ts';
 import { Store } from './store.ts';
 import type { Timeline } from './timeline.ts';
+import { ecpduOf } from './words.ts';
 
 export interface HostSurroundings {
   timeline: Timeline;
@@ -21,8 +21,10 @@ export interface HostSurroundings {
   options: RoleOptions;
   mac: MacAddress;
   send(frame: EthernetFrame): void;
-  /** The machine is about to be given this frame. */
-  read(frame: EthernetFrame): void;
+  /** The machine is about to be given a frame. */
+  reads(): void;
+  /** ECP has given up what was sent last. */
+  undelivered(): void;
   /** The machine has been given something and its effects are carried out. */
   moved(): void;
 }
@@ -30,16 +32,6 @@ export interface HostSurroundings {
 interface Machine {
   advance(now: number): unknown[];
   nextDeadline(): number;
-}
-
-export function ecpduOf({ etherType, payload }: EthernetFrame): Ecpdu | undefined {
-  if (etherType !== ETHERTYPE_ECP) return undefined;
-  try {
-    return decodeEcpdu(payload);
-  } catch (error) {
-    if (error instanceof DecodeError) return undefined;
-    throw error;
-  }
 }
 
 /** Frames that a frozen daemon's socket keeps for it. */
@@ -158,7 +150,7 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
   }
 
   #take(frame: EthernetFrame): void {
-    this.around.read(frame);
+    this.around.reads();
     const ecpdu = ecpduOf(frame);
     if (ecpdu?.operation === 'ack') this.acknowledged.add(ecpdu.sequence);
     this.perform(this.receive(frame));
@@ -186,7 +178,7 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
       if (effect.neighbour === undefined || !this.#hasPeer) this.ecpRuns++;
       this.#hasPeer = effect.neighbour !== undefined;
       this.#remember(effect.neighbour);
-    }
+    } else if (effect.kind === 'undelivered') this.around.undelivered();
   }
 
   #open(peer: LinkUp['peer']): void {

@@ -99,7 +99,7 @@ function parsed(words: string[]) {
 
 function trace(seed: number): number {
   const run = new Runner().run(seed, (line) => say(line));
-  for (const line of told(run)) say(line);
+  for (const line of told(run)) paragraph(line, 0, 4);
   if (run.violation === undefined) say(`seed ${seed}: nothing is violated`);
   return run.violation === undefined ? 0 : 1;
 }
@@ -143,7 +143,8 @@ function report(seeds: readonly number[], totals: Totals, seconds: number): void
   for (const [reason, times] of [...refusals].sort(([, a], [, b]) => b - a))
     paragraph(`${String(times).padStart(6)}  ${reason}`, 2, 10);
   say('');
-  for (const run of violations.slice(0, TOLD_MAX)) for (const line of told(run)) say(line);
+  for (const run of violations.slice(0, TOLD_MAX))
+    for (const line of told(run)) paragraph(line, 0, line.length - line.trimStart().length + 2);
   if (violations.length > TOLD_MAX)
     paragraph(`all seeds that fail: ${violations.map(({ seed }) => seed).join(' ')}`, 0);
   say(violations.length === 0 ? 'nothing is violated' : `${violations.length} seeds fail`);

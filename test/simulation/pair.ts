@@ -1,29 +1,28 @@
-import { decodeEcpdu } from '../../protocols/ecp/index.ts';
-import { ETHERTYPE_ECP, ETHERTYPE_LLDP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
+import { ECP_DRAFT_RETRIES } from '../../protocols/ecp/index.ts';
+import { ETHERTYPE_LLDP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
 import { decodeLldpdu } from '../../protocols/lldp-codec/index.ts';
 import { DecodeError, type MacAddress, sameOctets } from '../../protocols/octets/index.ts';
-import { decodeVdp, type VsiCommand, type VsiTlv } from '../../protocols/vdp/index.ts';
+import type { VsiCommand } from '../../protocols/vdp/index.ts';
 import type { BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { RoleOptions } from '../../src/port/role.ts';
 import type { StationPolicy } from '../../src/station/station.ts';
-import { BridgeHost, ecpduOf, StationHost } from './host.ts';
+import { BridgeHost, StationHost } from './host.ts';
 import { type KernelBridge, KernelPort } from './kernel.ts';
 import type { Faults, PairPlan, Plan } from './plan.ts';
 import type { Random } from './random.ts';
 import type { Timeline } from './timeline.ts';
-
-export type Side = 'station' | 'bridge';
+import { fail } from './violation.ts';
+import { ecpduOf, type Side, type Word, wordsIn } from './words.ts';
 
 /** What happens, for whoever watches. */
 export interface Watcher {
   readonly tracing: boolean;
   trace(pair: Pair, text: string): void;
   settled(pair: Pair, ticket: number, error: { name: string; message: string } | undefined): void;
-  /** VSI TLVs that one side hands to the wire for the first time, or that arrive. */
-  sent(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void;
-  arrived(pair: Pair, from: Side, tlvs: readonly VsiTlv[], manager: Uint8Array): void;
-  /** An ECPDU was followed by another, neither acknowledged nor given up. */
-  overtaken(pair: Pair, from: Side, sequence: number): void;
+  /** What one side says for the first time. */
+  sent(pair: Pair, from: Side, words: readonly Word[]): void;
+  /** One side is about to read a frame. */
+  reads(pair: Pair, side: Side): void;
   shown(pair: Pair, key: string, text: string): void;
   /** A killed station comes back with what it had stored; wishes for `unheard` were being written when it died. */
   recalled(pair: Pair, unheard: ReadonlySet<string>): void;
@@ -35,6 +34,9 @@ interface LastEcp {
   sequence: number;
   errors: number;
   ecpRuns: number;
+  dialect: string;
+  maxRetries: number;
+  transmissions: number;
 }
 
 /** Exponents and lives that a flipped bit may not exceed: with them the run would take days. */
@@ -54,6 +56,8 @@ export class Pair {
   readonly port: KernelPort;
   /** What users want of this station. */
   readonly wishes = new Map<string, VsiCommand>();
+  /** VSIs of which the station has read another word than a plain yes since they are wanted so. */
+  readonly denied = new Set<string>();
   carrier = true;
   deaf = false;
   /** Something has changed since the invariants were looked at. */
@@ -101,7 +105,8 @@ export class Pair {
       mac,
       options: options(vsisMax),
       send: (frame: EthernetFrame) => this.#send(from, frame),
-      read: (frame: EthernetFrame) => this.#read(from, frame),
+      reads: () => watcher.reads(this, from),
+      undelivered: () => this.#undelivered(from),
       moved: () => {
         this.dirty = true;
       },
@@ -167,6 +172,7 @@ export class Pair {
     const { unheard, store } = this.station;
     if (unheard !== undefined) this.#watcher.recalled(this, unheard);
     this.wishes.clear();
+    this.denied.clear();
     for (const [key, { wanted }] of store.vsis) this.wishes.set(key, wanted!);
     this.station.start(this.carrier);
     this.trace(`station started with ${this.wishes.size} wishes`);
@@ -174,12 +180,13 @@ export class Pair {
 
   #send(from: Side, frame: EthernetFrame): void {
     this.frames++;
-    if (this.#watcher.tracing) this.trace(`${from} sends ${describe(frame)}`);
+    if (this.#watcher.tracing)
+      this.trace(`${from} sends ${describe(frame, from === 'station' ? 'bridge' : 'station')}`);
     this.#look(from, frame);
     const random = this.#random;
     const { faults } = this;
     if (!this.carrier || random.chance(faults.loss)) return;
-    if (this.deaf && frame.etherType === ETHERTYPE_ECP) return;
+    if (this.deaf && frame.etherType !== ETHERTYPE_LLDP) return;
     if (random.chance(faults.echo)) this.#carry(from, frame);
     const to = from === 'station' ? 'bridge' : 'station';
     const copies = random.chance(faults.duplication) ? random.integer(2, 3) : 1;
@@ -207,27 +214,52 @@ export class Pair {
     });
   }
 
-  #read(by: Side, frame: EthernetFrame): void {
-    const vdp = vdpOf(frame);
-    const from = by === 'station' ? 'bridge' : 'station';
-    if (vdp !== undefined) this.#watcher.arrived(this, from, vdp.vsis, vdp.manager);
-  }
-
-  /** Retransmissions say what was said before: they are looked at once. */
+  /** ECP sends one request after the other, each as often as it has to, and none to a peer that it was not meant for. */
   #look(from: Side, frame: EthernetFrame): void {
-    if (frame.etherType !== ETHERTYPE_ECP || frame.payload === this.#lastEcp[from]?.payload) return;
     const ecpdu = ecpduOf(frame);
     if (ecpdu?.operation !== 'request') return;
     const host = this[from];
     const { ecpRuns } = host;
-    const errors = host.machine!.port!.ecpCounters.txErrors;
+    const { dialect, ecpCounters } = host.machine!.port!;
     const last = this.#lastEcp[from];
-    this.#lastEcp[from] = { payload: frame.payload, sequence: ecpdu.sequence, errors, ecpRuns };
-    if (last !== undefined && last.ecpRuns === ecpRuns && last.errors === errors) {
-      if (!host.acknowledged.has(last.sequence)) this.#watcher.overtaken(this, from, last.sequence);
+    const sameRun = last?.ecpRuns === ecpRuns && last.dialect === dialect;
+    if (frame.payload === last?.payload) {
+      if (!sameRun)
+        fail(this, `the ${from} sends ECPDU ${last.sequence} to a peer that it was not meant for`);
+      last.transmissions++;
+      return;
     }
-    const vdp = vdpOf(frame);
-    if (vdp !== undefined) this.#watcher.sent(this, from, vdp.vsis, vdp.manager);
+    const { sequence } = ecpdu;
+    const errors = ecpCounters.txErrors;
+    if (sameRun && last.errors === errors && !host.acknowledged.has(last.sequence))
+      fail(this, `the ${from} lets ECPDU ${last.sequence} be overtaken, neither acknowledged nor given up`);
+    const maxRetries = this.#maxRetries(from);
+    this.#lastEcp[from] = {
+      payload: frame.payload,
+      sequence,
+      errors,
+      ecpRuns,
+      dialect,
+      maxRetries,
+      transmissions: 1,
+    };
+    const reader = from === 'station' ? 'bridge' : 'station';
+    const words = wordsIn(frame, reader);
+    if (words !== undefined) this.#watcher.sent(this, from, words);
+  }
+
+  #undelivered(from: Side): void {
+    const { sequence, transmissions, maxRetries } = this.#lastEcp[from]!;
+    if (maxRetries === this.#maxRetries(from) && transmissions !== maxRetries + 1)
+      fail(
+        this,
+        `the ${from} gives ECPDU ${sequence} up after ${transmissions} of ${maxRetries + 1} transmissions`,
+      );
+  }
+
+  #maxRetries(side: Side): number {
+    const { port, ratified } = this[side].machine!;
+    return port!.dialect === 'draft' ? ECP_DRAFT_RETRIES : ratified.operational.r;
   }
 
   /** undefined: the frame check sequence caught it, which it also does where time would stand still otherwise. */
@@ -255,26 +287,14 @@ function isExcessive(payload: Uint8Array, original: Uint8Array): boolean {
   }
 }
 
-function vdpOf(frame: EthernetFrame) {
-  const ecpdu = ecpduOf(frame);
-  if (ecpdu?.operation !== 'request') return undefined;
-  try {
-    return decodeVdp(ecpdu.ulpdu);
-  } catch (error) {
-    if (error instanceof DecodeError) return undefined;
-    throw error;
-  }
-}
-
-function describe(frame: EthernetFrame): string {
+function describe(frame: EthernetFrame, reader: Side): string {
   if (frame.etherType === ETHERTYPE_LLDP) {
-    const { ttl, evb } = decodeLldpdu(frame.payload).lldpdu;
-    return `LLDP ttl ${ttl} evb ${JSON.stringify(evb)}`;
+    const { ttl, evb, evbDraft } = decodeLldpdu(frame.payload).lldpdu;
+    return `LLDP ttl ${ttl} evb ${JSON.stringify(evb ?? evbDraft)}`;
   }
-  const { operation, sequence } = decodeEcpdu(frame.payload);
-  const tlvs = vdpOf(frame)?.vsis ?? [];
-  const text = tlvs.map(
-    ({ request, status, id, filters }) =>
+  const { operation, sequence } = ecpduOf(frame)!;
+  const text = (wordsIn(frame, reader) ?? []).map(
+    ({ tlv: { request, status, id, filters } }) =>
       `${request} ${status.toString(16)} #${id.at(-1)} ${filters.map(({ mac, vid }) => `${mac?.slice(9)}/${vid}`)}`,
   );
   return `ECP ${operation} ${sequence} ${text.join(', ')}`;

@@ -1,5 +1,5 @@
 import type { EvbParameters } from '../../protocols/lldp-codec/index.ts';
-import { vdpTimers } from '../../protocols/vdp/index.ts';
+import { type VdpTimers, vdpTimers } from '../../protocols/vdp/index.ts';
 import { Random } from './random.ts';
 
 /** Probabilities of one frame, and mean pauses (milliseconds, 0: never) of what happens by itself. */
@@ -35,6 +35,8 @@ export interface PairPlan {
   kernel: number;
   stationProposal: EvbParameters;
   bridgeProposal: EvbParameters;
+  /** What either is told to propose meanwhile, now and then. */
+  otherProposal: EvbParameters;
   stationRelay: 'request' | 'off' | 'assume';
   bridgeRelay: 'allow' | 'deny' | 'always';
   stationGroupIds: boolean;
@@ -86,6 +88,7 @@ function pairOf(random: Random, kernels: number): PairPlan {
     kernel: random.integer(0, kernels - 1),
     stationProposal: proposal(),
     bridgeProposal: proposal(),
+    otherProposal: proposal(),
     stationRelay: usually('request', 'off', 'assume'),
     bridgeRelay: usually('allow', 'deny', 'always'),
     stationGroupIds: random.chance(0.3),
@@ -132,13 +135,11 @@ const SECOND = 1_000;
 
 /** How long both sides may take to agree once the faults have ended, milliseconds; the sum of what each link of the chain may cost. */
 export function recoveryTime(plan: Plan, pair: PairPlan): number {
-  const { r, rte, rwd, rka } = largest(pair);
-  const { ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive } = vdpTimers({
-    r,
-    rte,
-    rwd,
-    rka,
-  });
+  // What was started before may run with what was proposed before.
+  const operational = larger(largest(pair), pair.otherProposal);
+  const { r } = operational;
+  const { ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive } =
+    vdpTimers(operational);
   const { msgTxInterval, msgTxHold } = plan.lldp;
   const ttl = (msgTxInterval * msgTxHold + 1) * SECOND;
   // A neighbour that never was (corruption) leaves, the real one speaks, within the credit of one more second.
@@ -164,7 +165,25 @@ export function promptTime(pair: PairPlan): number {
   return 3 * SECOND + SECOND + 4 * (r + 1) * vdpTimers(largest(pair)).ackTimer;
 }
 
+/** LLDPAD_RTE of src/station: what a station offers to lldpad. */
+const LLDPAD_RTE = 8;
+
+/** What both sides may agree on: a station that learns by itself may take its bridge for lldpad. */
+export function operationalTimers(pair: PairPlan): VdpTimers[] {
+  const { stationProposal, peer } = pair;
+  const { rte } = stationProposal;
+  const offered = { auto: [rte, LLDPAD_RTE], standard: [rte], lldpad: [LLDPAD_RTE] }[peer];
+  return offered.map((most) => {
+    const proposal = { ...stationProposal, rte: Math.min(rte, most) };
+    return vdpTimers(largest({ ...pair, stationProposal: proposal }));
+  });
+}
+
 export function largest({ stationProposal, bridgeProposal }: PairPlan): EvbParameters {
-  const of = (key: keyof EvbParameters) => Math.max(stationProposal[key], bridgeProposal[key]);
+  return larger(stationProposal, bridgeProposal);
+}
+
+function larger(a: EvbParameters, b: EvbParameters): EvbParameters {
+  const of = (key: keyof EvbParameters) => Math.max(a[key], b[key]);
   return { r: of('r'), rte: of('rte'), rwd: of('rwd'), rka: of('rka') };
 }

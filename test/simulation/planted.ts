@@ -32,17 +32,17 @@ export const FAULTS: Fault[] = [
   {
     name: 'ECP: not begun anew with a new peer',
     file: 'src/port/port.ts',
-    from: `      this.#peer = msap;
-      this.#resetEcp();`,
-    to: '      this.#peer = msap;',
+    from: `    this.#receiver.reset(this.#dialect.ecp);
+    this.#transmitter.reset(this.#dialect.ecp);`,
+    to: '',
     seed: 1,
   },
   {
     name: 'ECP: an acknowledgement of another request counts',
     file: 'protocols/ecp/transmitter.ts',
-    from: `      ecpdu.subtype === ECP_SUBTYPE_VDP &&
-      ecpdu.sequence === this.#sequence;`,
-    to: '      ecpdu.subtype === ECP_SUBTYPE_VDP;',
+    from: `      subtype === this.#dialect.subtype &&
+      this.#numbers.includes(sequence);`,
+    to: '      subtype === this.#dialect.subtype;',
     seed: 1,
   },
   {
@@ -158,8 +158,8 @@ export const FAULTS: Fault[] = [
   {
     name: 'LLDP: a neighbour never ages',
     file: 'protocols/lldp-agent/agent.ts',
-    from: 'if (now < neighbour.expires) continue;',
-    to: 'if (now < neighbour.expires + 1e9) continue;',
+    from: 'expires: now + lldpdu.ttl * SECOND }, known)',
+    to: 'expires: now + 1e9 }, known)',
     seed: 1,
   },
   {
@@ -180,7 +180,7 @@ export const FAULTS: Fault[] = [
     name: 'Station: what is in force is not asked again when the bridge is back',
     file: 'src/station/station.ts',
     from: 'effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now));',
-    to: '',
+    to: 'continue;',
     seed: 1,
   },
 ];

@@ -21,7 +21,7 @@ export class Runner {
 
   run(seed: number, trace?: (line: string) => void): Run {
     const world = new World(planOf(seed), trace);
-    this.coverage.onPeerRestarted = (evb) => world.peerRestarted(evb);
+    this.coverage.onCall = (call) => world.witness.saw(call);
     const { violation, dropped, ...outcome } = world.run();
     const violated = violation && { at: outcome.time, message: violation.message };
     return { ...outcome, violation: violated, refusals: dropped };
@@ -65,7 +65,10 @@ export class Totals {
     this.events += run.events;
     this.frames += run.frames;
     this.time += run.time;
-    for (const reason of run.refusals) this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
+    for (const text of run.refusals) {
+      const reason = text.replace(/^VSI \S+: /, '');
+      this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
+    }
     if (run.violation !== undefined) this.violations.push(run);
   }
 

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Runner, told } from './run.ts';
 
-const SEEDS = 300;
+const SEEDS = 100;
 
 let runner: Runner;
 beforeAll(() => {

@@ -64,6 +64,7 @@ export class Users {
       }
       const ticket = this.#ticket({ pair, key, command, before: pair.wishes.get(key), done });
       pair.wishes.set(key, command);
+      pair.denied.delete(key);
       pair.trace(`user wants ${command.request} ${key} as ${ticket}`);
       host.perform(machine.want(command, OWNER, '', ticket, host.now));
     });

@@ -1,12 +1,14 @@
-import type { EvbStation } from '../../protocols/evb/index.ts';
 import type { EvbError } from '../../src/model.ts';
-import { Checks, fail, Violation } from './checks.ts';
+import { Checks } from './checks.ts';
 import { KernelBridge } from './kernel.ts';
-import { Pair, type Side } from './pair.ts';
+import { Pair } from './pair.ts';
 import { answerTime, type Plan, promptTime, recoveryTime } from './plan.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { Users } from './users.ts';
+import { fail, Violation } from './violation.ts';
+import { Witness } from './witness.ts';
+import type { Side, Word } from './words.ts';
 
 export interface Outcome {
   seed: number;
@@ -32,6 +34,8 @@ export class World {
   readonly pairs: Pair[];
   readonly users: Users;
   readonly checks: Checks;
+  /** To be told of all that the machines are called for. */
+  readonly witness: Witness;
   events = 0;
   readonly #tell: ((line: string) => void) | undefined;
   #turmoil = true;
@@ -47,6 +51,7 @@ export class World {
     const { timeline } = this;
     const kernels = [new KernelBridge(), new KernelBridge()];
     const random = new Random(seed, 2);
+    let reading: { pair: Pair; side: Side } | undefined;
     const watcher = {
       tracing: trace !== undefined,
       trace: (pair: Pair, text: string) => this.#trace(pair, text),
@@ -54,12 +59,10 @@ export class World {
         this.#trace(pair, `ticket ${ticket}: ${error?.message ?? 'done'}`);
         this.checks.settled(pair, ticket, error);
       },
-      sent: (pair: Pair, ...args: Parameters<Checks['sent']> extends [Pair, ...infer A] ? A : never) =>
-        this.checks.sent(pair, ...args),
-      arrived: (pair: Pair, ...args: Parameters<Checks['arrived']> extends [Pair, ...infer A] ? A : never) =>
-        this.checks.arrived(pair, ...args),
-      overtaken: (pair: Pair, from: Side, sequence: number) =>
-        fail(pair, `the ${from} lets ECPDU ${sequence} be overtaken, neither acknowledged nor given up`),
+      sent: (pair: Pair, from: Side, words: readonly Word[]) => this.checks.sent(pair, from, words),
+      reads: (pair: Pair, side: Side) => {
+        reading = { pair, side };
+      },
       recalled: (pair: Pair, unheard: ReadonlySet<string>) => this.checks.recalled(pair, unheard),
       shown: (pair: Pair, key: string, text: string) => this.#trace(pair, `${key} ${text}`),
     };
@@ -68,11 +71,12 @@ export class World {
     );
     this.users = new Users(this.pairs, new Random(seed, 3), plan.guests);
     this.checks = new Checks(this.pairs, this.users);
-  }
-
-  /** The station of one link knows that its bridge has lost its state. */
-  peerRestarted(evb: EvbStation): void {
-    for (const pair of this.pairs) if (pair.station.machine?.evb === evb) this.checks.peerRestarted(pair);
+    this.witness = new Witness({
+      peerRestarted: (evb) => {
+        for (const pair of this.pairs) if (pair.station.machine?.evb === evb) this.checks.peerRestarted(pair);
+      },
+      indicated: (ulpdu) => this.checks.indicated(reading!.pair, reading!.side, ulpdu),
+    });
   }
 
   run(): Outcome {
@@ -221,8 +225,9 @@ export class World {
 
   /** Everything that goes wrong by itself at this link, each with its own clock. */
   #disturb(pair: Pair): void {
-    const { faults, plan } = { faults: pair.plan.faults, plan: this.plan };
-    const random = new Random(plan.seed, 10 + pair.index);
+    const { plan } = pair;
+    const { faults } = plan;
+    const random = new Random(this.plan.seed, 10 + pair.index);
     const every = (pause: number, happen: () => void) => {
       if (pause === 0) return;
       const again = () => {
@@ -307,7 +312,7 @@ export class World {
       bridge.perform(machine.remove(key, 'thrown out', bridge.now));
     });
     every(faults.policy, () => {
-      const changed = random.integer(0, 4);
+      const changed = random.integer(0, 6);
       this.#trace(pair, `policy ${changed}`);
       if (changed === 0) {
         const reflectiveRelay = random.pick(['allow', 'deny', 'always'] as const);
@@ -317,7 +322,13 @@ export class World {
         station.setPolicy({ ...station.policy, reflectiveRelay });
       } else if (changed === 2) bridge.setPolicy({ ...bridge.policy, evb: !bridge.policy.evb });
       else if (changed === 3) station.setPolicy({ ...station.policy, evb: !station.policy.evb });
-      else {
+      else if (changed === 4) {
+        const proposal = random.pick([plan.otherProposal, plan.stationProposal]);
+        station.setPolicy({ ...station.policy, proposal });
+      } else if (changed === 5) {
+        const proposal = random.pick([plan.otherProposal, plan.bridgeProposal]);
+        bridge.setPolicy({ ...bridge.policy, proposal });
+      } else {
         const admission = random.pick(['open', 'profiles'] as const);
         bridge.setPolicy({ ...bridge.policy, admission });
       }
