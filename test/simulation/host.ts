@@ -350,7 +350,8 @@ export class BridgeHost extends Host<Bridge, BridgeEffect> {
       faults,
       journal: this.journal,
       shape: () => bridge.shape,
-      onState: (state) => this.tell(() => this.perform(bridge.kernelIs(state, this.now))),
+      tell: (event) => this.tell(event),
+      onState: (state) => this.perform(bridge.kernelIs(state, this.now)),
     });
     this.keeper = keeper;
     this.machine = bridge;

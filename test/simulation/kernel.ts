@@ -42,6 +42,8 @@ export interface KeeperSurroundings {
   /** Kept over a restart. */
   journal: Journal;
   faults: Faults;
+  /** Happens when the daemon runs. */
+  tell(event: () => void): void;
   shape(): PortShape;
   onState(state: PortState): void;
 }
@@ -64,7 +66,8 @@ export class Keeper {
     if (this.busy || this.#dead) return;
     this.busy = true;
     // What goes on at this moment is part of the first wish.
-    this.#around.timeline.in(0, () => this.#round());
+    const { timeline, tell } = this.#around;
+    timeline.in(0, () => tell(() => this.#round()));
   }
 
   /** Killed; of the round under way a part has been done. */
@@ -93,10 +96,13 @@ export class Keeper {
       const steps = this.#steps;
       this.#steps = [];
       if (port.bridged && wasBridged) for (const step of steps) step();
-      this.busy = false;
-      const macs = port.bridged ? new Set(this.#entered) : new Set<MacAddress>();
-      this.#around.onState({ hairpin: port.hairpin, macs, refused });
-      if (this.#due) this.reshape();
+      this.#around.tell(() => {
+        if (this.#dead) return;
+        this.busy = false;
+        const macs = port.bridged ? new Set(this.#entered) : new Set<MacAddress>();
+        this.#around.onState({ hairpin: port.hairpin, macs, refused });
+        if (this.#due) this.reshape();
+      });
     });
   }
 

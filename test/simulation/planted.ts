@@ -27,7 +27,7 @@ export const FAULTS: Fault[] = [
     file: 'protocols/ecp/receiver.ts',
     from: 'if (duplicate) {',
     to: 'if (duplicate && false) {',
-    seed: 1,
+    seed: 3,
   },
   {
     name: 'ECP: not begun anew with a new peer',
@@ -35,7 +35,7 @@ export const FAULTS: Fault[] = [
     from: `    this.#receiver.reset(this.#dialect.ecp);
     this.#transmitter.reset(this.#dialect.ecp);`,
     to: '',
-    seed: 1,
+    seed: 45,
   },
   {
     name: 'ECP: an acknowledgement of another request counts',
@@ -43,7 +43,7 @@ export const FAULTS: Fault[] = [
     from: `      subtype === this.#dialect.subtype &&
       this.#numbers.includes(sequence);`,
     to: '      subtype === this.#dialect.subtype;',
-    seed: 1,
+    seed: 6,
   },
   {
     name: 'ECP: no request is sent twice',
@@ -57,7 +57,7 @@ export const FAULTS: Fault[] = [
     file: 'protocols/vdp/station.ts',
     from: `this.#init('timeout', 'no answer of the bridge within respWaitDelay', now);`,
     to: '(this.operCmd ??= this.sysCmd, (this.vsiState = VSI_STATE[this.sysCmd!.request]), this.#waitSystemCmd(now));',
-    seed: 1,
+    seed: 11,
   },
   {
     name: 'VDP station: keepalives are not sent',
@@ -75,14 +75,14 @@ export const FAULTS: Fault[] = [
       case 'STATION_PROCESSING':`,
     to: `        return [];
       case 'STATION_PROCESSING':`,
-    seed: 1,
+    seed: 7,
   },
   {
     name: 'VDP station: a command that came meanwhile is forgotten',
     file: 'protocols/vdp/station.ts',
     from: 'this.#queued = same ? undefined : command;',
     to: 'this.#queued = undefined;',
-    seed: 1,
+    seed: 5,
   },
   {
     name: 'VDP station: the attributes of a confirmation are not compared',
@@ -93,14 +93,14 @@ export const FAULTS: Fault[] = [
     }
     // PREASSOC_NEW`,
     to: '    // PREASSOC_NEW',
-    seed: 1,
+    seed: 6,
   },
   {
     name: 'VDP bridge: a silent station keeps its VSIs',
     file: 'protocols/vdp/bridge.ts',
     from: 'this.#deadline = now + this.timers.toutKeepAlive;',
     to: 'this.#deadline = now + 1e9;',
-    seed: 1,
+    seed: 5,
   },
   {
     name: 'VDP bridge: keepalives do not keep alive',
@@ -123,7 +123,7 @@ export const FAULTS: Fault[] = [
     file: 'protocols/vdp/bridge.ts',
     from: 'this.#queued = command;',
     to: 'this.#queued = undefined;',
-    seed: 1,
+    seed: 22,
   },
   {
     name: 'VDP bridge: the loss of the station ends nothing',
@@ -139,42 +139,42 @@ export const FAULTS: Fault[] = [
     file: 'protocols/evb/station.ts',
     from: 'if (this.#echoed && blank(echo)) return',
     to: 'if (this.#echoed && blank(echo) && echo.sgid) return',
-    seed: 1,
+    seed: 5,
   },
   {
     name: 'EVB: parameters ratchet, a value once raised stays up',
     file: 'protocols/evb/negotiation.ts',
     from: 'return this.#local[field] >= value ? 0 : Math.min(this.#remote[field], value);',
     to: 'return value;',
-    seed: 1,
+    seed: 50,
   },
   {
     name: 'EVB bridge: relay is promised before hairpin is on',
     file: 'protocols/evb/bridge.ts',
     from: 'return this.#policy.always || this.#applied;',
     to: 'return this.#policy.always || this.relayWanted;',
-    seed: 1,
+    seed: 2,
   },
   {
     name: 'LLDP: a neighbour never ages',
     file: 'protocols/lldp-agent/agent.ts',
     from: 'expires: now + lldpdu.ttl * SECOND }, known)',
     to: 'expires: now + 1e9 }, known)',
-    seed: 1,
+    seed: 16,
   },
   {
     name: 'LLDP: a change is not told at once',
     file: 'protocols/lldp-agent/agent.ts',
     from: 'if (this.#localChange) this.#signalTx();',
     to: 'if (this.#localChange) this.#localChange = false;',
-    seed: 1,
+    seed: 2,
   },
   {
     name: 'Bridge: an association is confirmed before the kernel lets it in',
     file: 'src/bridge/bridge.ts',
     from: 'if (!macs.every((mac) => this.#admitted.has(mac))) return [];',
     to: '',
-    seed: 1,
+    seed: 3,
   },
   {
     name: 'Station: what is in force is not asked again when the bridge is back',
