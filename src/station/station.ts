@@ -447,7 +447,13 @@ export class Station extends Role<OwnEffect, EvbStation> {
   }
 
   #fromMachine(vsi: StationVsi, effects: VsiStationEffect[], now: number): StationEffect[] {
-    return effects.flatMap((effect) => this.#machineEffect(vsi, effect, now));
+    // What ended first had been overtaken by a DeAssociate that waited, which then found nothing to end.
+    const last = effects.findLast(({ kind }) => kind === 'ended');
+    return effects.flatMap((effect) =>
+      effect.kind === 'ended' && effect !== last
+        ? this.#show(vsi, effect.reason, now)
+        : this.#machineEffect(vsi, effect, now),
+    );
   }
 
   #machineEffect(vsi: StationVsi, effect: VsiStationEffect, now: number): StationEffect[] {

@@ -243,8 +243,7 @@ export class Checks {
 
   #drop(pair: Pair, key: string, command: VsiCommand, reason = 'forgotten'): void {
     const vsi = pair.station.machine!.vsis.get(key);
-    if (vsi !== undefined && !vsi.failed)
-      fail(pair, `${key} is wanted and given up without a word: ${reason}`);
+    if (!vsi?.failed) fail(pair, `${key} is wanted and given up without a word: ${reason}`);
     this.#justified(pair, key, reason);
     pair.wishes.delete(key);
     this.reasons.push(reason);

@@ -79,6 +79,30 @@ describe('an answer to something else', () => {
   });
 });
 
+describe('a refusal of what has been overtaken', () => {
+  it('does not end what is wanted now, where lldpad has to be told the end first', () => {
+    const wire = associated(new Wire({ peer: 'lldpad' }));
+    wire.ask(guest(1, 'preassociate', { filters: [{ vid: 10 }] }));
+    const ticket = wire.ask(guest(1, 'associate', otherFilters));
+    wire.pass(MINUTE);
+    expect([wire.settled.get(ticket), state(wire), atBridge(wire)]).toMatchObject([
+      { error: undefined },
+      'associated',
+      'associated',
+    ]);
+  });
+
+  it('is not a second end of what is given up', () => {
+    const wire = associated();
+    wire.ask(guest(1, 'preassociate', { filters: [{ vid: 10 }] }));
+    wire.give(KEY);
+    const before = wire.durable.length;
+    wire.pass(MINUTE);
+    expect(wire.durable.slice(before)).toEqual([`${KEY} gone`]);
+    expect([state(wire), atBridge(wire)]).toEqual([undefined, undefined]);
+  });
+});
+
 describe('an unsolicited DeAssociate', () => {
   it('that crosses a request does not end what is wanted', () => {
     const wire = associated();
