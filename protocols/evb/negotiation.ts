@@ -11,6 +11,8 @@ export class ParameterNegotiation {
   #local: EvbParameters;
   #remote: EvbParameters = NOTHING;
   readonly #sentLocal = { rwd: new Set<number>(), rka: new Set<number>() };
+  /** What the peer last said of itself. */
+  #claimed: { rwd?: number; rka?: number } = {};
 
   constructor(local: EvbParameters) {
     this.#local = local;
@@ -32,6 +34,7 @@ export class ParameterNegotiation {
   /** The neighbour is gone; the next one begins anew. */
   forget(): void {
     this.#remote = NOTHING;
+    this.#claimed = {};
     this.#sentLocal.rwd.clear();
     this.#sentLocal.rka.clear();
   }
@@ -59,11 +62,14 @@ export class ParameterNegotiation {
 
   /**
    * A value flagged "remote" that we once sent as our own is our echo; lldpad flags its own value too once it sees it echoed.
+   * More than the peer has claimed for itself is what it once misheard of us: taking that for its own would keep it up for ever.
    * While our own proposal covers the echo, the peer's is hidden behind it: what was known of it may be outdated by now, and
    * two peers that remember would hand it back and forth for ever. So it is forgotten; when ours falls, the peer tells anew.
    */
   #proposal(field: 'rwd' | 'rka', value: number, rol: boolean): number {
-    if (!rol || !this.#sentLocal[field].has(value)) return value;
+    const claimed = this.#claimed[field];
+    if (!rol) this.#claimed[field] = value;
+    if (!rol || (!this.#sentLocal[field].has(value) && value <= (claimed ?? value))) return value;
     return this.#local[field] >= value ? 0 : Math.min(this.#remote[field], value);
   }
 }

@@ -96,6 +96,24 @@ describe('combination of local and remote values (evb-tlv.md 1.7)', () => {
     expect(us.operational).toMatchObject({ rwd: 24 });
   });
 
+  test('receive: ROL 1 with more than the peer has said of itself is an echo of what it misheard', () => {
+    const us = station();
+    us.receive(bridgeTlv({ rwd: 18, rka: 18 }));
+    us.receive(bridgeTlv({ rwd: 24, rwdRol: true, rka: 23, rkaRol: true }));
+    expect(us.operational).toEqual(PROPOSAL);
+  });
+
+  test('one garbled LLDPDU does not raise a value for ever', () => {
+    const us = station();
+    const peer = bridge({ ...PROPOSAL, rwd: 18, rka: 18 });
+    settle(us, peer);
+    us.receive({ ...peer.tlv, rwd: 24, rwdRol: false, rka: 23, rkaRol: false });
+    expect(us.operational).toMatchObject({ rwd: 24, rka: 23 });
+    peer.receive(us.tlv);
+    settle(us, peer);
+    expect([us.operational, peer.operational]).toEqual([PROPOSAL, PROPOSAL]);
+  });
+
   test('what we sent to the neighbour before does not count for the next', () => {
     const us = station({ rwd: 24 });
     us.receive(bridgeTlv({ rwd: 20 }));
