@@ -86,6 +86,8 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
   #state: 'serving' | 'releasing' | 'released' | 'stopped' = 'serving';
   #begun = false;
   #told = '';
+  /** The peer's last LLDPDU. */
+  #saying: string | undefined;
   readonly #logLines = new TokenBucket(LOG_LINES_PER_SECOND, now());
   #logLinesLost = 0;
   readonly #alarm = new Alarm(() => this.perform(this.machine.advance(now())));
@@ -356,5 +358,9 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
         ? undefined
         : { lldpdu: toHex(neighbour.octets), source, expires: toEpoch(neighbour.expires) };
     this.report(this.around.store.putPeer(this.name, peer), 'the peer is not remembered');
+    // Much of what it says of itself is shown and changes nothing else.
+    if (peer?.lldpdu === this.#saying) return;
+    this.#saying = peer?.lldpdu;
+    this.linkChanged();
   }
 }

@@ -182,6 +182,18 @@ describe.runIf(ready)('reload', { timeout: 60_000 }, () => {
     expect(await station.must('reload')).toContain('eth1');
     await hairpinIs(true);
   });
+
+  it('at one end is seen at the other, what the peer says of itself included', async () => {
+    await connect();
+    expect((await bridge.link('swp1')).peer).toMatchObject({ ttl: 3 });
+    station.configure(UPLINK.replace('tx-hold: 2', 'tx-hold: 5'));
+    await station.must('reload');
+    await eventually(
+      async () => (await bridge.link('swp1')).peer.ttl,
+      (ttl) => ttl === 6,
+      'the TTL of the station',
+    );
+  });
 });
 
 describe.runIf(ready)('many at once', { timeout: 60_000 }, () => {

@@ -58,6 +58,30 @@ export class Lldpad {
     return lldpad;
   }
 
+  /** As above, with draft 0.2: it asks for reflective relay, or offers it, and ECP and VDP. */
+  static async startDraft(
+    world: World,
+    namespace: string,
+    link: string,
+    role: 'station' | 'bridge',
+  ): Promise<Lldpad> {
+    const lldpad = new Lldpad(world, namespace, link);
+    await lldpad.restart();
+    lldpad.#tool('-L', ['adminStatus=rxtx']);
+    for (const [tlv, setting] of [
+      ...(role === 'bridge' ? [['vdp', 'role=bridge']] : []),
+      ['vdp', 'enableTx=yes'],
+      ['evbCfg', 'enableTx=yes'],
+      ['evbCfg', 'capabilities=rte,ecp,vdp'],
+      ['evbCfg', 'fmode=reflectiverelay'],
+    ] as const)
+      lldpad.#tool('-T', ['-V', tlv!, '-c', setting!]);
+    // Only what it reads when it starts has an effect.
+    await lldpad.kill('SIGTERM');
+    await lldpad.restart();
+    return lldpad;
+  }
+
   get pid(): number {
     return this.#process.pid!;
   }
@@ -129,6 +153,18 @@ export class Lldpad {
           filters: values('filter'),
         };
       });
+  }
+
+  /** Draft 0.2: mode 2 associates, 3 ends. What came of it shows in draftVsis(). */
+  requestDraft(mode: number, vsi: { uuid: string; mac: string; vlan: number }): Promise<Outcome> {
+    const text = `mode=${mode},7,1193046,4,${vsi.uuid},2,${vsi.mac},${vsi.vlan}`;
+    const options = ['-T', '-i', this.#link, '-g', 'ncb', '-V', 'vdp', '-c', text];
+    return this.#world.run(this.#namespace, 'lldptool', ...options);
+  }
+
+  /** What its draft station says of its VSIs. */
+  draftVsis(): string {
+    return this.#tool('-t', ['-V', 'vdp', '-c', 'mode']);
   }
 
   /** What libvirt does for an interface of a guest that starts: SETLINK to its netlink port, then polls. */
