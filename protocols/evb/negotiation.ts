@@ -11,7 +11,7 @@ export class ParameterNegotiation {
   #local: EvbParameters;
   #remote: EvbParameters = NOTHING;
   readonly #sentLocal = { rwd: new Set<number>(), rka: new Set<number>() };
-  /** What the peer last said of itself. */
+  /** What the peer last said of itself, since we last changed what we propose. */
   #claimed: { rwd?: number; rka?: number } = {};
 
   constructor(local: EvbParameters) {
@@ -19,6 +19,10 @@ export class ParameterNegotiation {
   }
 
   propose(local: EvbParameters): void {
+    // What the peer claimed before may have been its echo of what is lowered now.
+    for (const field of ['rwd', 'rka'] as const) {
+      if (local[field] !== this.#local[field]) delete this.#claimed[field];
+    }
     this.#local = local;
   }
 
@@ -62,15 +66,21 @@ export class ParameterNegotiation {
 
   /**
    * A value flagged "remote" that we once sent as our own is our echo; lldpad flags its own value too once it sees it echoed.
-   * More than the peer has claimed for itself is what it once misheard of us: taking that for its own would keep it up for ever.
    * While our own proposal covers the echo, the peer's is hidden behind it: what was known of it may be outdated by now, and
-   * two peers that remember would hand it back and forth for ever. So it is forgotten; when ours falls, the peer tells anew.
+   * two peers that remember would hand it back and forth for ever. So it is forgotten, unless the peer has claimed it since ours
+   * fell; when ours falls, the peer tells anew. More than the peer has claimed is what it once misheard of us.
    */
   #proposal(field: 'rwd' | 'rka', value: number, rol: boolean): number {
     const claimed = this.#claimed[field];
-    if (!rol) this.#claimed[field] = value;
-    if (!rol || (!this.#sentLocal[field].has(value) && value <= (claimed ?? value))) return value;
-    return this.#local[field] >= value ? 0 : Math.min(this.#remote[field], value);
+    if (!rol) {
+      this.#claimed[field] = value;
+      return value;
+    }
+    const echoed = this.#sentLocal[field].has(value);
+    if (!echoed && value <= (claimed ?? value)) return value;
+    const known = this.#remote[field];
+    if (this.#local[field] >= value) return 0;
+    return known < value || claimed === value ? known : 0;
   }
 }
 

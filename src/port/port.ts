@@ -336,6 +336,7 @@ export class Port {
 
   #peerLost(reason: string): PortEffect[] {
     this.#peer = undefined;
+    this.outbox.clear();
     this.#resetEcp();
     return [
       { kind: 'peer', neighbour: undefined },

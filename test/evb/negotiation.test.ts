@@ -103,6 +103,16 @@ describe('combination of local and remote values (evb-tlv.md 1.7)', () => {
     expect(us.operational).toEqual(PROPOSAL);
   });
 
+  test('what both proposed and both have lowered at the same time is not kept up', () => {
+    const us = station({ rwd: 24, rka: 24 });
+    const peer = bridge({ ...PROPOSAL, rwd: 24, rka: 24 });
+    settle(us, peer);
+    repropose(us, {});
+    repropose(peer, {});
+    settle(us, peer);
+    expect([us.operational, peer.operational]).toEqual([PROPOSAL, PROPOSAL]);
+  });
+
   test('one garbled LLDPDU does not raise a value for ever', () => {
     const us = station();
     const peer = bridge({ ...PROPOSAL, rwd: 18, rka: 18 });

@@ -25,6 +25,9 @@ interface Past {
   /** When the station last learnt that the bridge may know nothing. */
   lossKnown: number;
   wasUp: boolean;
+  /** The daemon that was looked at last, and what was associated at it. */
+  machine: object | undefined;
+  associated: Set<string>;
   /** VSIs that the PDU read last has more than one word about. */
   inOneBreath: Set<string>;
 }
@@ -52,6 +55,8 @@ export class Checks {
         known: new Map(),
         lossKnown: 0,
         wasUp: false,
+        machine: undefined,
+        associated: new Set(),
         inOneBreath: new Set(),
       });
     }
@@ -171,6 +176,7 @@ export class Checks {
         wishes.set(key, vsi.wanted);
       }
     }
+    this.#granted(pair, past, now);
     // What it should have done by now it has not been able to do.
     const late = station.frozen || station.due <= now;
     const waiting = new Set<number>();
@@ -215,6 +221,22 @@ export class Checks {
     }
     for (const [number, ticket] of this.users.tickets) {
       if (ticket.pair === pair && !waiting.has(number)) fail(pair, `ticket ${number} is open and forgotten`);
+    }
+  }
+
+  /** What becomes associated, other than by being taken over from the run before, does so by an answer that was read just now. */
+  #granted(pair: Pair, past: Past, now: number): void {
+    const machine = pair.station.machine!;
+    const before = past.machine === machine ? past.associated : undefined;
+    past.machine = machine;
+    past.associated = new Set();
+    for (const { key, state } of machine.vsis.values()) {
+      if (state !== 'associated') continue;
+      past.associated.add(key);
+      if (before === undefined || before.has(key)) continue;
+      const last = past.known.get(key)?.at(-1);
+      if (last === undefined || last.at !== now || last.what === 'ended')
+        fail(pair, `${key} has become associated without an answer`);
     }
   }
 
@@ -279,6 +301,14 @@ export class Checks {
   #memory(pair: Pair, side: Side): void {
     const { port } = pair[side].machine!;
     if (port === undefined) return;
+    const host = pair[side];
+    for (const { expires, lldpdu } of port.lldp.neighbours.values()) {
+      const late = host.frozen || host.due <= host.now;
+      if (expires > host.now + lldpdu.ttl * 1_000 || (expires <= host.now && !late))
+        fail(pair, `the ${side} keeps a neighbour beyond its TTL`);
+    }
+    if (port.peer === undefined && !port.drained)
+      fail(pair, `ECP of the ${side} is not done with a peer that is gone`);
     if (port.lldp.neighbours.size > NEIGHBOURS_MAX)
       fail(pair, `${port.lldp.neighbours.size} neighbours at the ${side}`);
     // One ECPDU may go beyond what is still accepted.

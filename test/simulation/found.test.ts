@@ -194,6 +194,21 @@ describe('a peer in our own role', () => {
   });
 });
 
+describe('what waits for ECP', () => {
+  it('is not sent when the peer that it was for has aged', () => {
+    const wire = associated();
+    wire.passes = () => false;
+    wire.ask(guest(2));
+    // Behind that one, which is not acknowledged, as the TTL runs out.
+    const until = wire.station.port!.peer!.expires;
+    wire.pass(until - wire.now - 1).ask(guest(3));
+    wire.ask(guest(4));
+    const before = wire.now + 1;
+    wire.pass(100);
+    expect(wire.sent('station', ETHERTYPE_ECP, before)).toEqual([]);
+  });
+});
+
 describe('what a port remembers', () => {
   it('of answers that it gave is nothing', () => {
     const wire = associated();

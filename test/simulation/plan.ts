@@ -123,7 +123,7 @@ function faultsOf(random: Random): Faults {
     unbridged: maybe(5_000, 60_000, 0.15),
     release: maybe(3_000, 60_000, 0.15),
     kernelRefuses: maybe(0.01, 0.5, 0.25),
-    kernelSlow: maybe(0.01, 0.5, 0.25),
+    kernelSlow: maybe(0.01, 0.5, 0.4),
     throwOut: maybe(1_000, 30_000, 0.25),
     policy: maybe(3_000, 30_000, 0.2),
   };

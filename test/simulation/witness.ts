@@ -63,7 +63,7 @@ export class Witness {
     const last = this.#heard.get(machine);
     const underWay = last !== undefined && now <= last.at + (maxRetries + 1) * ackTimer;
     const again = underWay && last.sequence === sequence && last.source === source;
-    if (again) last.at = now;
+    if (again && effects.length > 0) last.at = now;
     const indicated = effects.find(({ kind }) => kind === 'indicate');
     if (indicated !== undefined) {
       if (again) fail(undefined, `ECPDU ${sequence} of ${source} is handed to VDP twice`);
