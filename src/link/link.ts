@@ -31,6 +31,9 @@ export interface LinkCounters {
   framesLostByKernel: number;
 }
 
+/** Offset of the source address in a frame. */
+const SOURCE = 6;
+
 /** Frames of the three protocols in and out of one interface: filtered, bounded in rate, counted. Throws SocketError. */
 export class Link {
   readonly #options: LinkOptions;
@@ -45,6 +48,7 @@ export class Link {
     framesNotSent: 0,
     framesLostByKernel: 0,
   };
+  #peer: { mac: MacAddress; octets: Uint8Array } | undefined;
   #ofPeer!: TokenBucket;
   #ofOthers!: TokenBucket;
 
@@ -93,18 +97,19 @@ export class Link {
     this.#socket.close();
   }
 
+  /** What is too much goes before it is looked at: the less that costs, the fewer of the peer's frames the kernel has no room for. */
   #receive({ octets, vlanTci }: ReceivedFrame): void {
+    const bucket = this.#isFromPeer(octets) ? this.#ofPeer : this.#ofOthers;
+    if (!bucket.take(this.#options.now())) {
+      this.#counters.framesOverRate++;
+      return;
+    }
     let frame: EthernetFrame;
     try {
       frame = decodeFrame(octets);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       this.#counters.framesMalformed++;
-      return;
-    }
-    const bucket = frame.source === this.#options.peer() ? this.#ofPeer : this.#ofOthers;
-    if (!bucket.take(this.#options.now())) {
-      this.#counters.framesOverRate++;
       return;
     }
     const vid = frame.taggedVid ?? (vlanTci === undefined ? 0 : vlanTci & 0xfff);
@@ -115,5 +120,15 @@ export class Link {
       this.#counters.framesReceived++;
       this.#options.onFrame(frame, octets);
     }
+  }
+
+  #isFromPeer(octets: Uint8Array): boolean {
+    const mac = this.#options.peer();
+    if (mac === undefined) return false;
+    if (mac !== this.#peer?.mac) this.#peer = { mac, octets: macToOctets(mac) };
+    const wanted = this.#peer.octets;
+    // The last octets differ first.
+    for (let i = wanted.length - 1; i >= 0; i--) if (octets[SOURCE + i] !== wanted[i]) return false;
+    return true;
   }
 }
