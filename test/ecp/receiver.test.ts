@@ -38,35 +38,35 @@ describe('receive machine (ecp.md 1.4)', () => {
     target?: string;
   }[] = [
     {
-      row: 'RECEIVE_WAIT: a valid request -> RECEIVE_FIRST: it counts as new',
+      row: 'ecp.md 1.4 row 1 RECEIVE_WAIT, row 2 RECEIVE_FIRST: a valid request counts as new',
       event: (ecp) => told(ecp, request(7)),
       effects: ['ack 7', 'indicate 07'],
     },
     {
-      row: 'RECEIVE_WAIT: a first request with sequence 0',
+      row: 'ecp.md 1.4 row 1 RECEIVE_WAIT, row 2 RECEIVE_FIRST: a first request with sequence 0',
       event: (ecp) => told(ecp, request(0)),
       effects: ['ack 0', 'indicate 00'],
     },
     {
-      row: 'RECEIVE_ECPDU: seq = lastSeq -> SEND_ACK only',
+      row: 'ecp.md 1.4 row 3 RECEIVE_ECPDU, row 5 SEND_ACK: seq = lastSeq: ack only',
       start: (ecp) => told(ecp, request(7)),
       event: (ecp) => told(ecp, request(7)),
       effects: ['ack 7'],
     },
     {
-      row: 'RECEIVE_ECPDU: the next number -> NEW_ECPDU',
+      row: 'ecp.md 1.4 row 3 RECEIVE_ECPDU, row 4 NEW_ECPDU, row 6 RECEIVE_WAIT_2: the next number',
       start: (ecp) => told(ecp, request(7)),
       event: (ecp) => told(ecp, request(8)),
       effects: ['ack 8', 'indicate 08'],
     },
     {
-      row: 'RECEIVE_ECPDU: no window and no order: an older number is new',
+      row: 'ecp.md 1.4 row 4 NEW_ECPDU: no window and no order: an older number is new',
       start: (ecp) => [7, 8].map((sequence) => told(ecp, request(sequence))),
       event: (ecp) => told(ecp, request(7)),
       effects: ['ack 7', 'indicate 07'],
     },
     {
-      row: 'RECEIVE_ECPDU: the peer restarts at 1',
+      row: 'ecp.md 1.4 row 4 NEW_ECPDU: the peer restarts at 1',
       start: (ecp) => told(ecp, request(900)),
       event: (ecp) => told(ecp, request(1)),
       effects: ['ack 1', 'indicate 01'],
@@ -123,7 +123,7 @@ describe('receive machine (ecp.md 1.4)', () => {
       effects: ['ack 1', 'indicate 01'],
     },
     {
-      row: 'RECEIVE_ECPDU: seq = lastSeq while the peer still sends it again',
+      row: 'ecp.md 1.4 row 3 RECEIVE_ECPDU: seq = lastSeq while the peer still sends it again',
       start: (ecp) => {
         told(ecp, request(1));
         told(ecp, request(1), STATION, true, 3000);
@@ -132,18 +132,21 @@ describe('receive machine (ecp.md 1.4)', () => {
       effects: ['ack 1'],
     },
     {
-      row: 'RECEIVE_ECPDU: seq = lastSeq when the peer has long given it up: it was started again',
+      row: 'ecp.md 1.4 row 3 RECEIVE_ECPDU: seq = lastSeq when the peer has long given it up: it was started again',
       start: (ecp) => told(ecp, request(1)),
       event: (ecp) => told(ecp, request(1), STATION, true, 4001),
       effects: ['ack 1', 'indicate 01'],
     },
   ];
-  test.each(rows)('$row', ({ start, event, effects, target = 'RECEIVE_WAIT_2' }) => {
-    const ecp = new EcpReceiver(TIMING);
-    start?.(ecp);
-    expect(event(ecp)).toEqual(effects);
-    expect(ecp.state).toBe(target);
-  });
+  test.each(rows.map((row) => [row.row, row] as const))(
+    '%s',
+    (_, { start, event, effects, target = 'RECEIVE_WAIT_2' }) => {
+      const ecp = new EcpReceiver(TIMING);
+      start?.(ecp);
+      expect(event(ecp)).toEqual(effects);
+      expect(ecp.state).toBe(target);
+    },
+  );
 
   test('reset is RECEIVE_WAIT', () => {
     const ecp = new EcpReceiver(TIMING);

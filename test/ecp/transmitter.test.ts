@@ -38,7 +38,7 @@ describe('transmit machine (ecp.md 1.3)', () => {
     sequence: number;
   }[] = [
     {
-      row: 'INIT_TRANSMIT: always -> WAIT_FOR_REQ',
+      row: 'ecp.md 1.3 row 1 INIT_TRANSMIT: always -> WAIT_FOR_REQ',
       start: machine,
       event: () => [],
       effects: [],
@@ -46,7 +46,7 @@ describe('transmit machine (ecp.md 1.3)', () => {
       sequence: 1,
     },
     {
-      row: 'WAIT_FOR_REQ: a request is queued -> TRANSMIT_ECPDU',
+      row: 'ecp.md 1.3 row 2 WAIT_FOR_REQ: a request is queued -> TRANSMIT_ECPDU',
       start: machine,
       event: (ecp) => ecp.request(ulpdu(1), 0),
       effects: ['request 1:01'],
@@ -54,7 +54,7 @@ describe('transmit machine (ecp.md 1.3)', () => {
       sequence: 1,
     },
     {
-      row: 'WAIT_FOR_REQ: time passes -> WAIT_FOR_REQ',
+      row: 'ecp.md 1.3 row 2 WAIT_FOR_REQ: time passes -> WAIT_FOR_REQ',
       start: machine,
       event: (ecp) => ecp.advance(1e9),
       effects: [],
@@ -62,7 +62,7 @@ describe('transmit machine (ecp.md 1.3)', () => {
       sequence: 1,
     },
     {
-      row: 'TRANSMIT_ECPDU: ackReceived -> WAIT_FOR_REQ, next sequence number',
+      row: 'ecp.md 1.3 row 3 TRANSMIT_ECPDU: ackReceived -> WAIT_FOR_REQ, next sequence number',
       start: outstanding,
       event: (ecp) => ecp.ack(ack(1), 5),
       effects: ['delivered 1 x1'],
@@ -70,7 +70,7 @@ describe('transmit machine (ecp.md 1.3)', () => {
       sequence: 2,
     },
     {
-      row: 'TRANSMIT_ECPDU: ackTimer still runs -> TRANSMIT_ECPDU',
+      row: 'ecp.md 1.3 row 3 TRANSMIT_ECPDU: ackTimer still runs -> TRANSMIT_ECPDU',
       start: outstanding,
       event: (ecp) => ecp.advance(99.99),
       effects: [],
@@ -78,7 +78,7 @@ describe('transmit machine (ecp.md 1.3)', () => {
       sequence: 1,
     },
     {
-      row: 'TRANSMIT_ECPDU: ackTimer expired, retries <= maxRetries -> TRANSMIT_ECPDU',
+      row: 'ecp.md 1.3 row 3 TRANSMIT_ECPDU: ackTimer expired, retries <= maxRetries -> TRANSMIT_ECPDU',
       start: outstanding,
       event: (ecp) => ecp.advance(100),
       effects: ['request 1:01'],
@@ -86,7 +86,7 @@ describe('transmit machine (ecp.md 1.3)', () => {
       sequence: 1,
     },
     {
-      row: 'TRANSMIT_ECPDU: ackTimer expired, retries > maxRetries -> COUNT_ERRORS -> WAIT_FOR_REQ, the ECPDU is dropped',
+      row: 'ecp.md 1.3 row 3 TRANSMIT_ECPDU, row 4 COUNT_ERRORS: retries > maxRetries -> WAIT_FOR_REQ, the ECPDU is dropped',
       start: () => {
         const ecp = outstanding();
         for (const now of [100, 200, 300]) ecp.advance(now);
@@ -139,11 +139,14 @@ describe('transmit machine (ecp.md 1.3)', () => {
       sequence: 2,
     },
   ];
-  test.each(rows)('$row', ({ start, event, effects, target, sequence }) => {
-    const ecp = start();
-    expect(told(event(ecp))).toEqual(effects);
-    expect([ecp.state, ecp.sequence]).toEqual([target, sequence]);
-  });
+  test.each(rows.map((row) => [row.row, row] as const))(
+    '%s',
+    (_, { start, event, effects, target, sequence }) => {
+      const ecp = start();
+      expect(told(event(ecp))).toEqual(effects);
+      expect([ecp.state, ecp.sequence]).toEqual([target, sequence]);
+    },
+  );
 
   test.each([
     [0, [0], 100],

@@ -21,13 +21,13 @@ describe('state machine, bridge (evb-tlv.md 1.9)', () => {
     octets: string;
   }[] = [
     {
-      row: 'start: RRCTR 0, station status 00, RRCAP and BGID per policy',
+      row: 'evb-tlv.md 1.9 row 1: start: RRCTR 0, station status 00, RRCAP and BGID per policy',
       event: () => [],
       effects: [],
       octets: '06 00 6e 54 14',
     },
     {
-      row: 'TLV received, mode 2, RRREQ: the port is to reflect, RRCTR only when it does',
+      row: 'evb-tlv.md 1.9 row 2: TLV received, mode 2, RRREQ: the port is to reflect, RRCTR only when it does',
       event: (us) => us.receive(stationTlv()),
       effects: [
         { kind: 'up' },
@@ -37,27 +37,27 @@ describe('state machine, bridge (evb-tlv.md 1.9)', () => {
       octets: '06 0f 6e 54 14',
     },
     {
-      row: 'the port reflects: RRCTR 1',
+      row: 'evb-tlv.md 1.9 row 2: the port reflects: RRCTR 1',
       start: (us) => us.receive(stationTlv()),
       event: (us) => us.applied(true),
       effects: [{ kind: 'localChange' }],
       octets: '07 0f 6e 54 14',
     },
     {
-      row: 'the port could not: RRCTR stays 0',
+      row: 'evb-tlv.md 1.9 row 2: the port could not: RRCTR stays 0',
       start: (us) => us.receive(stationTlv()),
       event: (us) => us.applied(false),
       effects: [],
       octets: '06 0f 6e 54 14',
     },
     {
-      row: 'TLV received, no RRREQ: no relay',
+      row: 'evb-tlv.md 1.9 row 2: TLV received, no RRREQ: no relay',
       event: (us) => us.receive(stationTlv({ rrreq: false })),
       effects: [{ kind: 'up' }, { kind: 'localChange' }],
       octets: '06 0b 6e 54 14',
     },
     {
-      row: 'RRREQ withdrawn: the port is to stop; RRCTR 1 as long as it does not',
+      row: 'evb-tlv.md 1.9 row 2: RRREQ withdrawn: the port is to stop; RRCTR 1 as long as it does not',
       start: (us) => {
         us.receive(stationTlv());
         us.applied(true);
@@ -70,7 +70,7 @@ describe('state machine, bridge (evb-tlv.md 1.9)', () => {
       octets: '07 0b 6e 54 14',
     },
     {
-      row: 'operational before up',
+      row: 'evb-tlv.md 1.9 row 2: operational before up',
       event: (us) => us.receive(stationTlv({ rka: 25, rrreq: false })),
       effects: [
         { kind: 'operational', parameters: { ...PROPOSAL, rka: 25 } },
@@ -80,14 +80,14 @@ describe('state machine, bridge (evb-tlv.md 1.9)', () => {
       octets: '06 0b 6e 54 39',
     },
     {
-      row: 'the same again: nothing',
+      row: 'evb-tlv.md 1.9 row 2: the same again: nothing',
       start: (us) => us.receive(stationTlv()),
       event: (us) => us.receive(stationTlv()),
       effects: [],
       octets: '06 0f 6e 54 14',
     },
     {
-      row: 'neighbour lost: hairpin off, operational = local, station status 00',
+      row: 'evb-tlv.md 1.9 row 3: neighbour lost: hairpin off, operational = local, station status 00',
       start: (us) => {
         us.receive(stationTlv({ rwd: 22 }));
         us.applied(true);
@@ -103,14 +103,14 @@ describe('state machine, bridge (evb-tlv.md 1.9)', () => {
       octets: '06 00 6e 54 14',
     },
     {
-      row: 'TLV missing',
+      row: 'evb-tlv.md 1.9 row 3: TLV missing',
       start: (us) => us.receive(stationTlv({ rrreq: false })),
       event: (us) => us.receive(undefined),
       effects: [{ kind: 'down', reason: 'the EVB TLV of the station is gone' }, { kind: 'localChange' }],
       octets: '06 00 6e 54 14',
     },
     {
-      row: 'TLV with mode 1: no peer (evb-tlv.md 1.4)',
+      row: 'evb-tlv.md 1.9 row 3: mode 1: no peer (evb-tlv.md 1.4 row 2)',
       event: (us) => us.receive(bridgeTlv()),
       effects: [],
       octets: '06 00 6e 54 14',
@@ -133,7 +133,7 @@ describe('state machine, bridge (evb-tlv.md 1.9)', () => {
       octets: '06 0f 6e 54 14',
     },
   ];
-  test.each(rows)('$row', ({ start, event, effects, octets }) => {
+  test.each(rows.map((row) => [row.row, row] as const))('%s', (_, { start, event, effects, octets }) => {
     const us = bridge();
     start?.(us);
     expect(event(us)).toEqual(effects);

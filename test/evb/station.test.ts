@@ -15,7 +15,7 @@ const echoing = (us: EvbStation, more: Parameters<typeof bridgeTlv>[0] = {}) =>
   bridgeTlv({ stationStatus: us.tlv.stationStatus, ...more });
 
 describe('state machine, station (evb-tlv.md 1.8)', () => {
-  test('start: remote absent, RRSTAT unknown (3), bridge status 00, RRREQ and SGID per policy', () => {
+  test('evb-tlv.md 1.8 row 1: start: remote absent, RRSTAT unknown (3), bridge status 00, RRREQ and SGID per policy', () => {
     expect(octets6to10(station().tlv)).toBe('00 0f 6e 94 14');
     expect(octets6to10(station({}, false, false).tlv)).toBe('00 03 6e 94 14');
     expect(station().remote).toBeUndefined();
@@ -29,7 +29,7 @@ describe('state machine, station (evb-tlv.md 1.8)', () => {
     octets: string;
   }[] = [
     {
-      row: 'TLV received, mode 1: echo, RRSTAT = RRCTR',
+      row: 'evb-tlv.md 1.8 row 2: TLV received, mode 1: echo, RRSTAT = RRCTR',
       event: (us) => us.receive(bridgeTlv()),
       effects: [
         { kind: 'up' },
@@ -39,19 +39,19 @@ describe('state machine, station (evb-tlv.md 1.8)', () => {
       octets: '07 0d 6e 94 14',
     },
     {
-      row: 'TLV received, RRCTR 0: RRSTAT 0',
+      row: 'evb-tlv.md 1.8 row 2: TLV received, RRCTR 0: RRSTAT 0',
       event: (us) => us.receive(bridgeTlv({ rrctr: false })),
       effects: [{ kind: 'up' }, { kind: 'localChange' }],
       octets: '06 0c 6e 94 14',
     },
     {
-      row: 'TLV received, RRCAP 0: no relay, VDP still runs',
+      row: 'evb-tlv.md 1.8 row 2: TLV received, RRCAP 0: no relay, VDP still runs',
       event: (us) => us.receive(bridgeTlv({ rrcap: false, rrctr: false, bgid: false })),
       effects: [{ kind: 'up' }, { kind: 'localChange' }],
       octets: '00 0c 6e 94 14',
     },
     {
-      row: 'TLV received with larger values: operational before up, so that VDP begins with the new timers',
+      row: 'evb-tlv.md 1.8 row 2: TLV received with larger values: operational before up, so that VDP begins with the new timers',
       event: (us) => us.receive(bridgeTlv({ rwd: 24 })),
       effects: [
         { kind: 'operational', parameters: { ...PROPOSAL, rwd: 24 } },
@@ -62,21 +62,21 @@ describe('state machine, station (evb-tlv.md 1.8)', () => {
       octets: '07 0d 6e b8 14',
     },
     {
-      row: 'the same TLV again: nothing',
+      row: 'evb-tlv.md 1.8 row 2: the same TLV again: nothing',
       start: (us) => us.receive(bridgeTlv()),
       event: (us) => us.receive(bridgeTlv()),
       effects: [],
       octets: '07 0d 6e 94 14',
     },
     {
-      row: 'RRCTR 0 to 1: relay, RRSTAT 1',
+      row: 'evb-tlv.md 1.8 row 2: RRCTR 0 to 1: relay, RRSTAT 1',
       start: (us) => us.receive(bridgeTlv({ rrctr: false })),
       event: (us) => us.receive(bridgeTlv()),
       effects: [{ kind: 'relay', active: true, reason: 'the bridge reflects' }, { kind: 'localChange' }],
       octets: '07 0d 6e 94 14',
     },
     {
-      row: 'RRCTR 1 to 0 with RRCAP: relay off, and the bridge has restarted',
+      row: 'evb-tlv.md 1.8 row 2: RRCTR 1 to 0 with RRCAP: relay off, and the bridge has restarted',
       start: (us) => us.receive(bridgeTlv()),
       event: (us) => us.receive(bridgeTlv({ rrctr: false })),
       effects: [
@@ -87,7 +87,7 @@ describe('state machine, station (evb-tlv.md 1.8)', () => {
       octets: '06 0c 6e 94 14',
     },
     {
-      row: 'RRCTR 1 to 0 without RRCAP: a decision of the bridge',
+      row: 'evb-tlv.md 1.8 row 2: RRCTR 1 to 0 without RRCAP: a decision of the bridge',
       start: (us) => us.receive(bridgeTlv()),
       event: (us) => us.receive(bridgeTlv({ rrcap: false, rrctr: false })),
       effects: [
@@ -97,13 +97,13 @@ describe('state machine, station (evb-tlv.md 1.8)', () => {
       octets: '04 0c 6e 94 14',
     },
     {
-      row: 'TLV with mode 2: no peer',
+      row: 'evb-tlv.md 1.8 row 3: mode 2: no peer (evb-tlv.md 1.4 row 3)',
       event: (us) => us.receive(stationTlv()),
       effects: [],
       octets: '00 0f 6e 94 14',
     },
     {
-      row: 'TLV with mode 0 after mode 1: treated as absent',
+      row: 'evb-tlv.md 1.8 row 3: mode 0 after mode 1: treated as absent (evb-tlv.md 1.4 row 1)',
       start: (us) => us.receive(bridgeTlv({ rwd: 24 })),
       event: (us) => us.receive(bridgeTlv({ mode: 0 }), 'other mode'),
       effects: [
@@ -115,14 +115,14 @@ describe('state machine, station (evb-tlv.md 1.8)', () => {
       octets: '00 0f 6e 94 14',
     },
     {
-      row: 'LLDPDU without EVB TLV',
+      row: 'evb-tlv.md 1.8 row 4: LLDPDU without EVB TLV',
       start: (us) => us.receive(bridgeTlv({ rrctr: false })),
       event: (us) => us.receive(undefined),
       effects: [{ kind: 'down', reason: 'the EVB TLV of the bridge is gone' }, { kind: 'localChange' }],
       octets: '00 0f 6e 94 14',
     },
     {
-      row: 'TTL 0, ageout, port down',
+      row: 'evb-tlv.md 1.8 row 4: TTL 0, ageout, port down',
       start: (us) => us.receive(bridgeTlv()),
       event: (us) => us.lost('link down'),
       effects: [
@@ -133,26 +133,26 @@ describe('state machine, station (evb-tlv.md 1.8)', () => {
       octets: '00 0f 6e 94 14',
     },
     {
-      row: 'lost without a peer: nothing',
+      row: 'evb-tlv.md 1.8 row 4: lost without a peer: nothing',
       event: (us) => us.lost('link down'),
       effects: [],
       octets: '00 0f 6e 94 14',
     },
     {
-      row: 'RRREQ policy change: localChange',
+      row: 'evb-tlv.md 1.8 row 5: RRREQ policy change: localChange',
       event: (us) => us.setPolicy(policy(false)),
       effects: [{ kind: 'localChange' }],
       octets: '00 0b 6e 94 14',
     },
     {
-      row: 'RRREQ given up while the bridge reflects: no relay in effect',
+      row: 'evb-tlv.md 1.8 row 5: RRREQ given up while the bridge reflects: no relay in effect',
       start: (us) => us.receive(bridgeTlv()),
       event: (us) => us.setPolicy(policy(false)),
       effects: [{ kind: 'relay', active: false, reason: 'policy changed' }, { kind: 'localChange' }],
       octets: '07 09 6e 94 14',
     },
   ];
-  test.each(rows)('$row', ({ start, event, effects, octets }) => {
+  test.each(rows.map((row) => [row.row, row] as const))('%s', (_, { start, event, effects, octets }) => {
     const us = station();
     start?.(us);
     expect(event(us)).toEqual(effects);

@@ -84,112 +84,120 @@ describe('states (lldp.md 4, 5, 6)', () => {
     event: (lldp: LldpAgent) => void;
     target: string[];
   }[] = [
-    { row: 'port not enabled', start: 'port down', event: () => {}, target: DOWN },
     {
-      row: 'portEnabled, RxTx',
+      row: 'lldp.md 4 row 1 TX_TIMER_INITIALIZE: port not enabled',
+      start: 'port down',
+      event: () => {},
+      target: DOWN,
+    },
+    {
+      row: 'lldp.md 4 row 2 TX_TIMER_IDLE: portEnabled, RxTx',
       start: 'port down',
       event: (lldp) => lldp.setPortEnabled(true, 0),
       target: IDLE,
     },
     {
-      row: 'portEnabled false',
+      row: 'lldp.md 6 row 1 LLDP_WAIT_PORT_OPERATIONAL: portEnabled false',
       start: 'port up',
       event: (lldp) => lldp.setPortEnabled(false, 0),
       target: DOWN,
     },
     {
-      row: 'portEnabled, TxOnly: reception waits in RX_LLDP_INITIALIZE',
+      row: 'lldp.md 6 row 3 RX_LLDP_INITIALIZE: portEnabled, TxOnly: reception waits',
       start: 'port down, TxOnly',
       event: (lldp) => lldp.setPortEnabled(true, 0),
       target: ['TX_TIMER_IDLE', 'TX_IDLE', 'RX_LLDP_INITIALIZE'],
     },
     {
-      row: 'TxOnly on a port that is down: reception still waits for the port',
+      row: 'lldp.md 6 row 1 LLDP_WAIT_PORT_OPERATIONAL: TxOnly on a port that is down: reception still waits for the port',
       start: 'port down',
       event: (lldp) => lldp.setAdminStatus('enabledTxOnly'),
       target: DOWN,
     },
     {
-      row: 'adminStatus TxOnly',
+      row: 'lldp.md 6 row 4 RX_WAIT_FOR_FRAME: adminStatus TxOnly',
       start: 'port up',
       event: (lldp) => lldp.setAdminStatus('enabledTxOnly'),
       target: ['TX_TIMER_IDLE', 'TX_IDLE', 'RX_LLDP_INITIALIZE'],
     },
     {
-      row: 'adminStatus RxTx again',
+      row: 'lldp.md 6 row 3 RX_LLDP_INITIALIZE: adminStatus RxTx again',
       start: 'port up, TxOnly',
       event: (lldp) => lldp.setAdminStatus('enabledRxTx'),
       target: IDLE,
     },
     {
-      row: 'adminStatus RxOnly',
+      row: 'lldp.md 5 row 2 TX_IDLE: adminStatus RxOnly',
       start: 'port up',
       event: (lldp) => lldp.setAdminStatus('enabledRxOnly'),
       target: ['TX_TIMER_INITIALIZE', 'TX_SHUTDOWN_FRAME', 'RX_WAIT_FOR_FRAME'],
     },
     {
-      row: 'portEnabled, RxOnly: never transmits',
+      row: 'lldp.md 5 row 1 TX_LLDP_INITIALIZE: portEnabled, RxOnly: never transmits',
       start: 'port up, RxOnly',
       event: () => {},
       target: ['TX_TIMER_INITIALIZE', 'TX_LLDP_INITIALIZE', 'RX_WAIT_FOR_FRAME'],
     },
     {
-      row: 'adminStatus disabled',
+      row: 'lldp.md 5 row 2 TX_IDLE: adminStatus disabled',
       start: 'port up',
       event: (lldp) => lldp.setAdminStatus('disabled'),
       target: ['TX_TIMER_INITIALIZE', 'TX_SHUTDOWN_FRAME', 'RX_LLDP_INITIALIZE'],
     },
     {
-      row: 'TX_SHUTDOWN_FRAME, txShutdownWhile still runs',
+      row: 'lldp.md 5 row 4 TX_SHUTDOWN_FRAME: txShutdownWhile still runs',
       start: 'port up, just disabled',
       event: (lldp) => runUntil(lldp, 0, 1.9 * SECOND),
       target: ['TX_TIMER_INITIALIZE', 'TX_SHUTDOWN_FRAME', 'RX_LLDP_INITIALIZE'],
     },
     {
-      row: 'TX_SHUTDOWN_FRAME, txShutdownWhile = 0',
+      row: 'lldp.md 5 row 4 TX_SHUTDOWN_FRAME: txShutdownWhile = 0',
       start: 'port up, just disabled',
       event: (lldp) => runUntil(lldp, 0, 2 * SECOND),
       target: ['TX_TIMER_INITIALIZE', 'TX_LLDP_INITIALIZE', 'RX_LLDP_INITIALIZE'],
     },
     {
-      row: 'TX_SHUTDOWN_FRAME, link down',
+      row: 'lldp.md 5 row 4 TX_SHUTDOWN_FRAME: link down',
       start: 'port up, just disabled',
       event: (lldp) => lldp.setPortEnabled(false, 0),
       target: DOWN,
     },
     {
-      row: 'RX_WAIT_FOR_FRAME, rcvFrame',
+      row: 'lldp.md 6 row 4 RX_WAIT_FOR_FRAME, row 5 RX_FRAME: rcvFrame',
       start: 'port up',
       event: (lldp) => lldp.receive(pdu(1), 0),
       target: IDLE,
     },
     {
-      row: 'RX_WAIT_FOR_FRAME, rxInfoAge',
+      row: 'lldp.md 6 row 4 RX_WAIT_FOR_FRAME: rxInfoAge',
       start: 'port up, neighbour 1',
       event: (lldp) => runUntil(lldp, 0, 121 * SECOND),
       target: IDLE,
     },
   ];
-  test.each(rows)('$row ($start)', ({ start, event, target }) => {
-    const lldp = starts[start]();
-    event(lldp);
-    expect([lldp.txTimerState, lldp.txState, lldp.rxState]).toEqual(target);
-  });
+  test.each(rows.map((row) => [row.row, row.start, row] as const))(
+    '%s (%s)',
+    (_, start, { event, target }) => {
+      const lldp = starts[start]();
+      event(lldp);
+      expect([lldp.txTimerState, lldp.txState, lldp.rxState]).toEqual(target);
+    },
+  );
 });
 
 describe('transmit timer machine (lldp.md 4)', () => {
-  test('TX_TIMER_INITIALIZE: txTTR = 0, so that the first LLDPDU leaves as the port comes up', () => {
+  test('lldp.md 4 row 1 TX_TIMER_INITIALIZE: txTTR = 0, so that the first LLDPDU leaves as the port comes up', () => {
     expect(ttls(agent().setPortEnabled(true, 0))).toEqual([121]);
   });
 
-  test('TX_TIMER_INITIALIZE holds while the port is down', () => {
+  test('lldp.md 4 row 1 TX_TIMER_INITIALIZE holds while the port is down', () => {
     const lldp = agent();
     expect(lldp.localChanged(local)).toEqual([]);
     expect(lldp.nextDeadline()).toBe(Number.POSITIVE_INFINITY);
     expect(lldp.advance(100 * SECOND)).toEqual([]);
   });
 
-  test('TX_TIMER_EXPIRES: txTTR = 0 every msgTxInterval', () => {
+  test('lldp.md 4 row 3 TX_TIMER_EXPIRES: txTTR = 0 every msgTxInterval', () => {
     expect(sentAt(runUntil(running(), 0, 100 * SECOND))).toEqual([30, 60, 90]);
     expect(sentAt(runUntil(running({ msgTxInterval: 7 }), 0, 30 * SECOND))).toEqual([7, 14, 21, 28]);
   });
@@ -200,14 +208,14 @@ describe('transmit timer machine (lldp.md 4)', () => {
     expect(ttls(lldp.advance(30 * SECOND))).toEqual([121]);
   });
 
-  test('SIGNAL_TX: localChange leaves at once and starts txTTR anew', () => {
+  test('lldp.md 4 row 5 SIGNAL_TX: localChange leaves at once and starts txTTR anew', () => {
     const lldp = running();
     runUntil(lldp, 0, 10 * SECOND);
     expect(ttls(lldp.localChanged({ ...local, systemName: 'renamed' }))).toEqual([121]);
     expect(sentAt(runUntil(lldp, 10 * SECOND, 75 * SECOND))).toEqual([40, 70]);
   });
 
-  test('SIGNAL_TX: what leaves is the content of now', () => {
+  test('lldp.md 4 row 5 SIGNAL_TX: what leaves is the content of now', () => {
     const sent = running().localChanged({ ...local, systemName: 'renamed', evb: evbVectors[0]!.tlv });
     const [effect] = sent;
     if (effect?.kind !== 'send') throw new Error('nothing was sent');
@@ -217,21 +225,21 @@ describe('transmit timer machine (lldp.md 4)', () => {
     });
   });
 
-  test('TX_FAST_START: txFastInit LLDPDUs msgFastTx apart, then msgTxInterval', () => {
+  test('lldp.md 4 row 6 TX_FAST_START: txFastInit LLDPDUs msgFastTx apart, then msgTxInterval', () => {
     const lldp = running();
     runUntil(lldp, 0, 10 * SECOND);
     lldp.receive(pdu(1), 10 * SECOND);
     expect(sentAt(runUntil(lldp, 10 * SECOND, 80 * SECOND))).toEqual([10, 11, 12, 13, 43, 73]);
   });
 
-  test('TX_FAST_START: the numbers are the configured ones', () => {
+  test('lldp.md 4 row 6 TX_FAST_START: the numbers are the configured ones', () => {
     const lldp = running({ txFastInit: 2, msgFastTx: 3 });
     runUntil(lldp, 0, 10 * SECOND);
     lldp.receive(pdu(1), 10 * SECOND);
     expect(sentAt(runUntil(lldp, 10 * SECOND, 45 * SECOND))).toEqual([10, 13, 43]);
   });
 
-  test('TX_FAST_START: a second neighbour within it does not prolong it (txFast = 0 only)', () => {
+  test('lldp.md 4 row 6 TX_FAST_START: a second neighbour within it does not prolong it (txFast = 0 only)', () => {
     const lldp = running();
     runUntil(lldp, 0, 10 * SECOND);
     lldp.receive(pdu(1), 10 * SECOND);
@@ -241,7 +249,7 @@ describe('transmit timer machine (lldp.md 4)', () => {
     expect(sentAt(runUntil(lldp, 11 * SECOND, 60 * SECOND))).toEqual([11, 12, 42]);
   });
 
-  test('TX_FAST_START: a neighbour heard again starts none', () => {
+  test('lldp.md 4 row 6 TX_FAST_START: a neighbour heard again starts none', () => {
     const lldp = running();
     lldp.receive(pdu(1), 0);
     runUntil(lldp, 0, 10 * SECOND);
@@ -250,7 +258,7 @@ describe('transmit timer machine (lldp.md 4)', () => {
     expect(sentAt(runUntil(lldp, 10 * SECOND, 40 * SECOND))).toEqual([33]);
   });
 
-  test('SIGNAL_TX within a fast start: txTTR = msgFastTx, no LLDPDU of it is used up', () => {
+  test('lldp.md 4 row 5 SIGNAL_TX within a fast start: txTTR = msgFastTx, no LLDPDU of it is used up', () => {
     const lldp = running();
     lldp.receive(pdu(1), 0);
     expect(sentAt(runUntil(lldp, 0, 1 * SECOND))).toEqual([0, 1]);
@@ -267,7 +275,7 @@ describe('transmit timer machine (lldp.md 4)', () => {
     expect(lldp.nextDeadline()).toBe(11 * SECOND);
   });
 
-  test('TX_TICK: txCredit bounds a burst to txCreditMax, then one a second; the newest content wins', () => {
+  test('lldp.md 4 row 4 TX_TICK: txCredit bounds a burst to txCreditMax, then one a second; the newest content wins', () => {
     const lldp = running();
     const burst = Array.from({ length: 9 }, (_, i) =>
       lldp.localChanged({ ...local, systemName: `name ${i}` }),
@@ -280,7 +288,7 @@ describe('transmit timer machine (lldp.md 4)', () => {
     expect(decodeLldpdu(last.lldpdu).lldpdu.systemName).toBe('name 8');
   });
 
-  test('TX_TICK: txCredit grows by one a second, up to txCreditMax', () => {
+  test('lldp.md 4 row 4 TX_TICK: txCredit grows by one a second, up to txCreditMax', () => {
     const burst = (lldp: LldpAgent) =>
       Array.from({ length: 20 }, () => lldp.localChanged(local)).flat().length;
     const lldp = running({ txCreditMax: 3 });
@@ -302,7 +310,7 @@ describe('transmit timer machine (lldp.md 4)', () => {
     expect(sentAt(runUntil(lldp, 100_250, 170 * SECOND))).toEqual([130.25, 160.25]);
   });
 
-  test('TX_TIMER_INITIALIZE: newNeighbor = false: one heard while we were silent starts no fast start', () => {
+  test('lldp.md 4 row 1 TX_TIMER_INITIALIZE: newNeighbor = false: one heard while we were silent starts no fast start', () => {
     const lldp = running();
     lldp.receive(pdu(1), 0);
     lldp.setAdminStatus('enabledRxOnly');
@@ -350,13 +358,13 @@ describe('txTTL (lldp.md 3)', () => {
 });
 
 describe('transmit machine (lldp.md 5)', () => {
-  test('TX_INFO_FRAME: statsFramesOutTotal', () => {
+  test('lldp.md 5 row 3 TX_INFO_FRAME: statsFramesOutTotal', () => {
     const lldp = running();
     runUntil(lldp, 0, 60 * SECOND);
     expect(lldp.counters.statsFramesOutTotal).toBe(3);
   });
 
-  test('TX_SHUTDOWN_FRAME: chassis and port as before, TTL 0, nothing else; then silence', () => {
+  test('lldp.md 5 row 4 TX_SHUTDOWN_FRAME: chassis and port as before, TTL 0, nothing else; then silence', () => {
     const lldp = running();
     const [effect, ...rest] = lldp.shutdown();
     if (effect?.kind !== 'send') throw new Error('nothing was sent');
@@ -374,7 +382,7 @@ describe('transmit machine (lldp.md 5)', () => {
     expect(lldp.shutdown()).toEqual([]);
   });
 
-  test('TX_SHUTDOWN_FRAME: enabled again, the first LLDPDU waits for reinitDelay', () => {
+  test('lldp.md 5 row 4 TX_SHUTDOWN_FRAME: enabled again, the first LLDPDU waits for reinitDelay', () => {
     const lldp = running({ reinitDelay: 3 });
     runUntil(lldp, 0, 10 * SECOND);
     expect(ttls(lldp.setAdminStatus('enabledRxOnly'))).toEqual([0]);
@@ -408,7 +416,7 @@ describe('transmit machine (lldp.md 5)', () => {
 });
 
 describe('receive machine (lldp.md 6)', () => {
-  test('UPDATE_INFO: new, refreshed, changed', () => {
+  test('lldp.md 6 row 7 UPDATE_INFO: new, refreshed, changed', () => {
     const lldp = running();
     expect(heard(lldp.receive(pdu(1), 0))).toEqual(['new']);
     expect(heard(lldp.receive(pdu(1), 1))).toEqual(['refreshed']);
@@ -416,7 +424,7 @@ describe('receive machine (lldp.md 6)', () => {
     expect([...lldp.neighbours.values()].map(({ lldpdu }) => lldpdu.systemName)).toEqual(['b']);
   });
 
-  test('DELETE_INFO: rxTTL = 0 removes that neighbour only, without a counter', () => {
+  test('lldp.md 6 row 6 DELETE_INFO: rxTTL = 0 removes that neighbour only, without a counter', () => {
     const lldp = running();
     lldp.receive(pdu(1), 0);
     lldp.receive(pdu(2), 0);
@@ -426,7 +434,7 @@ describe('receive machine (lldp.md 6)', () => {
     expect(lldp.counters).toMatchObject({ statsAgeoutsTotal: 0, statsFramesDiscardedTotal: 0 });
   });
 
-  test('rxTTL: per neighbour, restarted by each LLDPDU; at 0 rxInfoAge, statsAgeoutsTotal', () => {
+  test('lldp.md 6 row 2 DELETE_AGED_INFO: rxTTL: per neighbour, restarted by each LLDPDU; at 0 rxInfoAge, statsAgeoutsTotal', () => {
     const lldp = running();
     lldp.receive(pdu(1, 10), 0);
     lldp.receive(pdu(2, 20), 0);
@@ -440,7 +448,7 @@ describe('receive machine (lldp.md 6)', () => {
     expect(lldp.neighbours.size).toBe(0);
   });
 
-  test('link down: every neighbour goes, at once', () => {
+  test('lldp.md 6 row 2 DELETE_AGED_INFO: link down: every neighbour goes, at once', () => {
     const lldp = running();
     lldp.receive(pdu(1), 0);
     lldp.receive(pdu(2), 0);
@@ -449,7 +457,7 @@ describe('receive machine (lldp.md 6)', () => {
     expect(lldp.counters).toMatchObject({ statsAgeoutsTotal: 0, statsFramesInTotal: 2 });
   });
 
-  test('RX_LLDP_INITIALIZE: reception off drops the neighbours and hears nothing', () => {
+  test('lldp.md 6 row 3 RX_LLDP_INITIALIZE: reception off drops the neighbours and hears nothing', () => {
     const lldp = running();
     lldp.receive(pdu(1), 0);
     expect(heard(lldp.setAdminStatus('enabledTxOnly'))).toEqual(['LLDP is off on this side']);
@@ -561,50 +569,95 @@ describe('validation (lldp.md 7)', () => {
 
   const rows: [string, string, Record<string, number>, 'stored' | 'discarded'][] = [
     ['vectors.md V1: as it should be', `${MANDATORY} 0000`, {}, 'stored'],
-    ['row 1: first TLV is no Chassis ID', `${PORT} ${CHASSIS} ${TTL} 0000`, DISCARDED, 'discarded'],
-    ['row 1: Chassis ID of 1 octet', `0201 04 ${PORT} ${TTL} 0000`, DISCARDED, 'discarded'],
-    ['row 1: Chassis ID of 257 octets', `${long(1, 257)} ${PORT} ${TTL} 0000`, DISCARDED, 'discarded'],
-    ['row 1: Chassis ID of 256 octets', `${long(1, 256)} ${PORT} ${TTL} 0000`, {}, 'stored'],
-    ['row 1: nothing at all', '', DISCARDED, 'discarded'],
-    ['row 2: second TLV is no Port ID', `${CHASSIS} ${TTL} ${PORT} 0000`, DISCARDED, 'discarded'],
-    ['row 2: Port ID of 1 octet', `${CHASSIS} 0401 03 ${TTL} 0000`, DISCARDED, 'discarded'],
-    ['row 2: Port ID of 257 octets', `${CHASSIS} ${long(2, 257)} ${TTL} 0000`, DISCARDED, 'discarded'],
-    ['row 2: no Port ID', CHASSIS, DISCARDED, 'discarded'],
-    ['row 3: third TLV is no TTL', `${CHASSIS} ${PORT} 0a00 ${TTL} 0000`, DISCARDED, 'discarded'],
-    ['row 3: TTL of 1 octet', `${CHASSIS} ${PORT} 0601 79 0000`, DISCARDED, 'discarded'],
-    ['row 3: no TTL', `${CHASSIS} ${PORT}`, DISCARDED, 'discarded'],
-    ['7: octets past a TTL of length > 2 are ignored', `${CHASSIS} ${PORT} 0603 0079ff 0000`, {}, 'stored'],
-    ['row 4: TTL 0, the rest is skipped', `${CHASSIS} ${PORT} 0602 0000 02ff`, {}, 'discarded'],
-    ['row 5: Chassis ID twice', `${MANDATORY} ${CHASSIS} 0000`, DISCARDED, 'discarded'],
-    ['row 5: Port ID twice', `${MANDATORY} ${PORT} 0000`, DISCARDED, 'discarded'],
-    ['row 5: TTL twice', `${MANDATORY} ${TTL} 0000`, DISCARDED, 'discarded'],
-    ['row 6: a TLV beyond the end', `${MANDATORY} 0a05 41424344`, OVERRUN, 'discarded'],
-    ['row 6: half a TLV header', `${MANDATORY} 0a`, OVERRUN, 'discarded'],
-    ['row 6: the Chassis ID beyond the end', '0207 04 0211', OVERRUN, 'discarded'],
-    ['row 7: End TLV with a length', `${MANDATORY} 0001 ff 0a`, { statsFramesInErrorsTotal: 1 }, 'stored'],
-    ['row 8: no End TLV', `${MANDATORY} ${EVB}`, {}, 'stored'],
-    ['1: octets behind End are padding', `${MANDATORY} 0000 ffffffff`, {}, 'stored'],
-    ['row 9: Port Description of 256 octets', `${MANDATORY} ${long(4, 256)} 0000`, TLV_IN_ERROR, 'stored'],
-    ['row 9: System Name of 256 octets', `${MANDATORY} ${long(5, 256)} 0000`, TLV_IN_ERROR, 'stored'],
-    ['row 9: System Description of 256 octets', `${MANDATORY} ${long(6, 256)} 0000`, TLV_IN_ERROR, 'stored'],
-    ['row 9: System Description of 255 octets', `${MANDATORY} ${long(6, 255)} 0000`, {}, 'stored'],
-    ['row 9: capabilities of 3 octets', `${MANDATORY} 0e03 000080 0000`, TLV_IN_ERROR, 'stored'],
-    ['row 9: capabilities of 5 octets', `${MANDATORY} 0e05 0000800080 0000`, TLV_IN_ERROR, 'stored'],
-    ['row 9: management address of 8 octets', `${MANDATORY} ${long(8, 8)} 0000`, TLV_IN_ERROR, 'stored'],
-    ['row 9: management address of 168 octets', `${MANDATORY} ${long(8, 168)} 0000`, TLV_IN_ERROR, 'stored'],
-    ['row 9: management address of 9 octets', `${MANDATORY} ${long(8, 9)} 0000`, {}, 'stored'],
-    ['row 9: management address of 167 octets', `${MANDATORY} ${long(8, 167)} 0000`, {}, 'stored'],
-    ['row 10: type 9', `${MANDATORY} 1200 0000`, UNKNOWN, 'stored'],
-    ['row 10: type 126', `${MANDATORY} fc01 ff 0000`, UNKNOWN, 'stored'],
-    ['row 11: type 127 of 3 octets', `${MANDATORY} fe03 0080c2 0000`, TLV_IN_ERROR, 'stored'],
+    ['lldp.md 7 row 1: first TLV is no Chassis ID', `${PORT} ${CHASSIS} ${TTL} 0000`, DISCARDED, 'discarded'],
+    ['lldp.md 7 row 1: Chassis ID of 1 octet', `0201 04 ${PORT} ${TTL} 0000`, DISCARDED, 'discarded'],
     [
-      'row 12, vectors.md V20: EVB TLV of length 8',
+      'lldp.md 7 row 1: Chassis ID of 257 octets',
+      `${long(1, 257)} ${PORT} ${TTL} 0000`,
+      DISCARDED,
+      'discarded',
+    ],
+    ['lldp.md 7 row 1: Chassis ID of 256 octets', `${long(1, 256)} ${PORT} ${TTL} 0000`, {}, 'stored'],
+    ['lldp.md 7 row 1: nothing at all', '', DISCARDED, 'discarded'],
+    ['lldp.md 7 row 2: second TLV is no Port ID', `${CHASSIS} ${TTL} ${PORT} 0000`, DISCARDED, 'discarded'],
+    ['lldp.md 7 row 2: Port ID of 1 octet', `${CHASSIS} 0401 03 ${TTL} 0000`, DISCARDED, 'discarded'],
+    [
+      'lldp.md 7 row 2: Port ID of 257 octets',
+      `${CHASSIS} ${long(2, 257)} ${TTL} 0000`,
+      DISCARDED,
+      'discarded',
+    ],
+    ['lldp.md 7 row 2: no Port ID', CHASSIS, DISCARDED, 'discarded'],
+    ['lldp.md 7 row 3: third TLV is no TTL', `${CHASSIS} ${PORT} 0a00 ${TTL} 0000`, DISCARDED, 'discarded'],
+    ['lldp.md 7 row 3: TTL of 1 octet', `${CHASSIS} ${PORT} 0601 79 0000`, DISCARDED, 'discarded'],
+    ['lldp.md 7 row 3: no TTL', `${CHASSIS} ${PORT}`, DISCARDED, 'discarded'],
+    ['7: octets past a TTL of length > 2 are ignored', `${CHASSIS} ${PORT} 0603 0079ff 0000`, {}, 'stored'],
+    ['lldp.md 7 row 4: TTL 0, the rest is skipped', `${CHASSIS} ${PORT} 0602 0000 02ff`, {}, 'discarded'],
+    ['lldp.md 7 row 5: Chassis ID twice', `${MANDATORY} ${CHASSIS} 0000`, DISCARDED, 'discarded'],
+    ['lldp.md 7 row 5: Port ID twice', `${MANDATORY} ${PORT} 0000`, DISCARDED, 'discarded'],
+    ['lldp.md 7 row 5: TTL twice', `${MANDATORY} ${TTL} 0000`, DISCARDED, 'discarded'],
+    ['lldp.md 7 row 6: a TLV beyond the end', `${MANDATORY} 0a05 41424344`, OVERRUN, 'discarded'],
+    ['lldp.md 7 row 6: half a TLV header', `${MANDATORY} 0a`, OVERRUN, 'discarded'],
+    ['lldp.md 7 row 6: the Chassis ID beyond the end', '0207 04 0211', OVERRUN, 'discarded'],
+    [
+      'lldp.md 7 row 7: End TLV with a length',
+      `${MANDATORY} 0001 ff 0a`,
+      { statsFramesInErrorsTotal: 1 },
+      'stored',
+    ],
+    ['lldp.md 7 row 8: no End TLV', `${MANDATORY} ${EVB}`, {}, 'stored'],
+    ['1: octets behind End are padding', `${MANDATORY} 0000 ffffffff`, {}, 'stored'],
+    [
+      'lldp.md 7 row 9: Port Description of 256 octets',
+      `${MANDATORY} ${long(4, 256)} 0000`,
+      TLV_IN_ERROR,
+      'stored',
+    ],
+    [
+      'lldp.md 7 row 9: System Name of 256 octets',
+      `${MANDATORY} ${long(5, 256)} 0000`,
+      TLV_IN_ERROR,
+      'stored',
+    ],
+    [
+      'lldp.md 7 row 9: System Description of 256 octets',
+      `${MANDATORY} ${long(6, 256)} 0000`,
+      TLV_IN_ERROR,
+      'stored',
+    ],
+    ['lldp.md 7 row 9: System Description of 255 octets', `${MANDATORY} ${long(6, 255)} 0000`, {}, 'stored'],
+    ['lldp.md 7 row 9: capabilities of 3 octets', `${MANDATORY} 0e03 000080 0000`, TLV_IN_ERROR, 'stored'],
+    [
+      'lldp.md 7 row 9: capabilities of 5 octets',
+      `${MANDATORY} 0e05 0000800080 0000`,
+      TLV_IN_ERROR,
+      'stored',
+    ],
+    [
+      'lldp.md 7 row 9: management address of 8 octets',
+      `${MANDATORY} ${long(8, 8)} 0000`,
+      TLV_IN_ERROR,
+      'stored',
+    ],
+    [
+      'lldp.md 7 row 9: management address of 168 octets',
+      `${MANDATORY} ${long(8, 168)} 0000`,
+      TLV_IN_ERROR,
+      'stored',
+    ],
+    ['lldp.md 7 row 9: management address of 9 octets', `${MANDATORY} ${long(8, 9)} 0000`, {}, 'stored'],
+    ['lldp.md 7 row 9: management address of 167 octets', `${MANDATORY} ${long(8, 167)} 0000`, {}, 'stored'],
+    ['lldp.md 7 row 10: type 9', `${MANDATORY} 1200 0000`, UNKNOWN, 'stored'],
+    ['lldp.md 7 row 10: type 126', `${MANDATORY} fc01 ff 0000`, UNKNOWN, 'stored'],
+    ['lldp.md 7 row 11: type 127 of 3 octets', `${MANDATORY} fe03 0080c2 0000`, TLV_IN_ERROR, 'stored'],
+    [
+      'lldp.md 7 row 12, vectors.md V20: EVB TLV of length 8',
       `${MANDATORY} fe08 0080c2 0d 00 07 6e 94 0000`,
       { statsTLVsDiscardedTotal: 1 },
       'stored',
     ],
     [
-      'row 12: draft EVB TLV of length 12',
+      'lldp.md 7 row 12: draft EVB TLV of length 12',
       `${MANDATORY} fe0c 001b3f 00 c007400700800002 0000`,
       { statsTLVsDiscardedTotal: 1 },
       'stored',
@@ -615,10 +668,20 @@ describe('validation (lldp.md 7)', () => {
       {},
       'stored',
     ],
-    ['row 13: unknown OUI', `${MANDATORY} fe04 02005e 01 0000`, UNKNOWN, 'stored'],
-    ['row 13: unknown subtype of 00-80-C2', `${MANDATORY} fe05 0080c2 0f 00 0000`, UNKNOWN, 'stored'],
-    ['row 14: EVB TLV twice', `${MANDATORY} ${EVB} ${EVB} 0000`, { statsTLVsDiscardedTotal: 1 }, 'stored'],
-    ['row 15: empty System Name', `${MANDATORY} 0800 0a00 0c00 0000`, {}, 'stored'],
+    ['lldp.md 7 row 13: unknown OUI', `${MANDATORY} fe04 02005e 01 0000`, UNKNOWN, 'stored'],
+    [
+      'lldp.md 7 row 13: unknown subtype of 00-80-C2',
+      `${MANDATORY} fe05 0080c2 0f 00 0000`,
+      UNKNOWN,
+      'stored',
+    ],
+    [
+      'lldp.md 7 row 14: EVB TLV twice',
+      `${MANDATORY} ${EVB} ${EVB} 0000`,
+      { statsTLVsDiscardedTotal: 1 },
+      'stored',
+    ],
+    ['lldp.md 7 row 15: empty System Name', `${MANDATORY} 0800 0a00 0c00 0000`, {}, 'stored'],
     ['vectors.md V20: TTL TLV before the port TLV', `${CHASSIS} ${TTL} ${PORT} 0000`, DISCARDED, 'discarded'],
   ];
   test.each(rows)('%s', (_, octets, counters, fate) => {
@@ -629,13 +692,13 @@ describe('validation (lldp.md 7)', () => {
     expect(lldp.counters).toEqual({ ...before, statsFramesInTotal: 1, ...counters });
   });
 
-  test('row 4: TTL 0 deletes the neighbour', () => {
+  test('lldp.md 7 row 4: TTL 0 deletes the neighbour', () => {
     const lldp = running();
     lldp.receive(hex(`${MANDATORY} 0000`), 0);
     expect(heard(lldp.receive(hex(`${CHASSIS} ${PORT} 0602 0000 02ff`), 0))).toEqual(['shutdown LLDPDU']);
   });
 
-  test('rows 10, 13: what is unknown is kept as it came', () => {
+  test('lldp.md 7 row 10, row 13: what is unknown is kept as it came', () => {
     const { lldpdu } = decodeLldpdu(hex(`${MANDATORY} fc01 ff fe05 02005e 01 7a 0000`));
     expect(lldpdu.others).toEqual([
       { type: 126, value: hex('ff') },
@@ -643,7 +706,7 @@ describe('validation (lldp.md 7)', () => {
     ]);
   });
 
-  test('row 14: the first EVB TLV counts', () => {
+  test('lldp.md 7 row 14: the first EVB TLV counts', () => {
     const { lldpdu } = decodeLldpdu(hex(`${MANDATORY} ${EVB} fe09 0080c2 0d 00 07 6e 94 14 0000`));
     expect(lldpdu.evb).toEqual(evbVectors[1]!.tlv);
   });

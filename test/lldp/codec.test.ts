@@ -2,6 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeFrame, ETHERTYPE_LLDP, encodeFrame } from '../../protocols/ethernet/index.ts';
 import {
+  CAPABILITY_MAC_BRIDGE,
+  CAPABILITY_STATION_ONLY,
+  CHASSIS_ID_MAC,
   decodeEvbTlv,
   decodeLldpdu,
   type EvbDraftTlv,
@@ -11,6 +14,7 @@ import {
   LLDPDU_MAX,
   type Lldpdu,
   msap,
+  PORT_ID_MAC,
   sameIdentifier,
 } from '../../protocols/lldp-codec/index.ts';
 import { DecodeError, OctetReader, toHex } from '../../protocols/octets/index.ts';
@@ -41,12 +45,48 @@ describe('vectors.md V1 to V4', () => {
 describe('EVB TLV fields one by one (evb-tlv.md 1.1 to 1.4)', () => {
   const zero = hex('00 00 00 00 00');
   const fields: [string, number, number, (tlv: EvbTlv) => unknown, unknown][] = [
-    ['BGID', 0, 0x04, (tlv) => tlv.bridgeStatus, { bgid: true, rrcap: false, rrctr: false }],
-    ['RRCAP', 0, 0x02, (tlv) => tlv.bridgeStatus, { bgid: false, rrcap: true, rrctr: false }],
-    ['RRCTR', 0, 0x01, (tlv) => tlv.bridgeStatus, { bgid: false, rrcap: false, rrctr: true }],
-    ['SGID', 1, 0x08, (tlv) => tlv.stationStatus, { sgid: true, rrreq: false, rrstat: 0 }],
-    ['RRREQ', 1, 0x04, (tlv) => tlv.stationStatus, { sgid: false, rrreq: true, rrstat: 0 }],
-    ['RRSTAT', 1, 0x02, (tlv) => tlv.stationStatus, { sgid: false, rrreq: false, rrstat: 2 }],
+    [
+      'evb-tlv.md 1.2 row 2: BGID',
+      0,
+      0x04,
+      (tlv) => tlv.bridgeStatus,
+      { bgid: true, rrcap: false, rrctr: false },
+    ],
+    [
+      'evb-tlv.md 1.2 row 3: RRCAP',
+      0,
+      0x02,
+      (tlv) => tlv.bridgeStatus,
+      { bgid: false, rrcap: true, rrctr: false },
+    ],
+    [
+      'evb-tlv.md 1.2 row 4: RRCTR',
+      0,
+      0x01,
+      (tlv) => tlv.bridgeStatus,
+      { bgid: false, rrcap: false, rrctr: true },
+    ],
+    [
+      'evb-tlv.md 1.3 row 2: SGID',
+      1,
+      0x08,
+      (tlv) => tlv.stationStatus,
+      { sgid: true, rrreq: false, rrstat: 0 },
+    ],
+    [
+      'evb-tlv.md 1.3 row 3: RRREQ',
+      1,
+      0x04,
+      (tlv) => tlv.stationStatus,
+      { sgid: false, rrreq: true, rrstat: 0 },
+    ],
+    [
+      'evb-tlv.md 1.3 row 4: RRSTAT',
+      1,
+      0x02,
+      (tlv) => tlv.stationStatus,
+      { sgid: false, rrreq: false, rrstat: 2 },
+    ],
     ['R', 2, 0xe0, ({ r, rte }) => ({ r, rte }), { r: 7, rte: 0 }],
     ['RTE', 2, 0x1f, ({ r, rte }) => ({ r, rte }), { r: 0, rte: 31 }],
     ['mode', 3, 0xc0, ({ mode, rwdRol, rwd }) => ({ mode, rwdRol, rwd }), { mode: 3, rwdRol: false, rwd: 0 }],
@@ -69,9 +109,84 @@ describe('EVB TLV fields one by one (evb-tlv.md 1.1 to 1.4)', () => {
     expect(encodeEvbTlv(tlv)).toEqual(octets);
   });
 
-  test('reserved bits are ignored and sent as 0', () => {
+  test('evb-tlv.md 1.2 row 1: reserved bits are ignored and sent as 0; evb-tlv.md 1.3 row 1 too', () => {
     const tlv = decodeEvbTlv(new OctetReader(hex('f8 f0 00 00 c0')));
     expect(toHex(encodeEvbTlv(tlv))).toBe('0000000000');
+  });
+});
+
+describe('TLV types', () => {
+  const full: Lldpdu = {
+    chassisId: { subtype: 7, id: new Uint8Array(255).fill(0x61) },
+    portId: { subtype: 3, id: hex('021122334401') },
+    ttl: 121,
+    evb: evbVectors[0]!.tlv,
+    portDescription: 'd',
+    systemName: 'na',
+    systemDescription: 'x'.repeat(255),
+    capabilities: { supported: 0x0084, enabled: 0x0080 },
+    others: [
+      { type: 8, value: hex('05 01 c0000207 02 00000003 00') },
+      { type: 9, value: hex('') },
+      { type: 126, value: hex('ff') },
+      { type: 127, value: Uint8Array.of(2, 0, 0x5e, 1, ...new Uint8Array(507)) },
+    ],
+  };
+  const { octets, dropped } = encodeLldpdu(full);
+  const headers: string[] = [];
+  for (const reader = new OctetReader(octets); reader.remaining > 0; ) {
+    headers.push(toHex(reader.take(2, 'header')));
+    reader.take(Number.parseInt(headers.at(-1)!, 16) & 0x1ff, 'value');
+  }
+
+  test.each([
+    ['lldp.md 2 row 1: End', -1, '0000'],
+    ['lldp.md 2 row 2: Chassis ID of 256 octets', 0, '0300'],
+    ['lldp.md 2 row 3: Port ID', 1, '0407'],
+    ['lldp.md 2 row 4: Time To Live', 2, '0602'],
+    ['lldp.md 2 row 5: Port Description', 4, '0801'],
+    ['lldp.md 2 row 6: System Name', 5, '0a02'],
+    ['lldp.md 2 row 7: System Description', 6, '0cff'],
+    ['lldp.md 2 row 8: System Capabilities', 7, '0e04'],
+    ['lldp.md 2 row 9: Management Address', 8, '100c'],
+    ['lldp.md 2 row 10: reserved, the first', 9, '1200'],
+    ['lldp.md 2 row 10: reserved, the last', 10, 'fc01'],
+    ['lldp.md 2 row 11: organizationally specific, short', 3, 'fe09'],
+    ['lldp.md 2 row 11: organizationally specific, of 511 octets', 11, 'ffff'],
+  ])('%s', (_, at, header) => expect(headers.at(at)).toBe(header));
+
+  test('all of them come back', () => {
+    expect(dropped).toBe(0);
+    expect(decodeLldpdu(octets).lldpdu).toEqual(full);
+  });
+
+  test.each([
+    ['Port Description', '0801 61 0801 62', { portDescription: 'a' }],
+    ['System Name', '0a01 61 0a01 62', { systemName: 'a' }],
+    ['System Description', '0c01 61 0c01 62', { systemDescription: 'a' }],
+    ['System Capabilities', '0e04 0004 0000 0e04 0080 0080', { capabilities: { supported: 4, enabled: 0 } }],
+  ])('of two %s TLVs the first counts', (_, tlvs, expected) => {
+    const { lldpdu } = decodeLldpdu(hex(`0207 04 021122334401 0407 03 021122334401 0602 0079 ${tlvs} 0000`));
+    expect(lldpdu).toMatchObject(expected);
+  });
+
+  test('a second draft EVB TLV is discarded and counted', () => {
+    const draft = (rte: string) => `fe0d 001b3f 00 c0 07 40 07 0cdf 0001 ${rte}`;
+    const { lldpdu, defects } = decodeLldpdu(
+      hex(`0207 04 021122334401 0407 03 021122334401 0602 0079 ${draft('0f')} ${draft('10')} 0000`),
+    );
+    expect(lldpdu.evbDraft?.rte).toBe(15);
+    expect(defects.map(({ counters }) => counters)).toEqual([['statsTLVsDiscardedTotal']]);
+  });
+
+  test('what evbd says of itself (lldp.md 2)', () => {
+    expect([CHASSIS_ID_MAC, PORT_ID_MAC]).toEqual([4, 3]);
+    expect([CAPABILITY_MAC_BRIDGE, CAPABILITY_STATION_ONLY, LLDPDU_MAX]).toEqual([0x0004, 0x0080, 1500]);
+  });
+
+  test('a defect says which organization it was', () => {
+    const { defects } = decodeLldpdu(encodeLldpdu({ ...full, others: full.others.slice(3) }).octets);
+    expect(defects[0]?.reason).toBe('unknown organizationally specific TLV 02005e01');
   });
 });
 

@@ -58,7 +58,7 @@ describe('bridge machine (vdp.md 4)', () => {
     vsiState: string;
   }[] = [
     ...(['preassociate', 'reserve', 'associate'] as const).map((request) => ({
-      row: `INIT: rxCmd ${request} -> BRIDGE_PROCESSING`,
+      row: `vdp.md 4 row 1 INIT: rxCmd ${request} -> BRIDGE_PROCESSING`,
       start: machine,
       event: (vsi: VsiBridge) => vsi.request(command(request), 0),
       effects: [`ask ${request}`],
@@ -66,7 +66,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     })),
     {
-      row: 'INIT: DeAssoc of an unknown VSI: answered DeAssoc 0x40, no state',
+      row: 'vdp.md 4 row 1 INIT: DeAssoc of an unknown VSI: answered DeAssoc 0x40, no state',
       start: machine,
       event: (vsi) => vsi.request(command('deassociate'), 0),
       effects: ['send deassociate 40', 'ended'],
@@ -74,7 +74,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: SUCCESS (PreAssoc) -> WAIT_STATION_CMD; in force before it is answered',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING, row 3 SUCCESS: (PreAssoc) -> WAIT_STATION_CMD; in force before it is answered',
       start: () => asked('preassociate'),
       event: (vsi) => vsi.resource(success(), 0),
       effects: ['confirmed preassociate', 'send preassociate 40'],
@@ -82,7 +82,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'PreAssoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: SUCCESS (PreAssocRR)',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING, row 3 SUCCESS: (PreAssocRR)',
       start: () => asked('reserve', 'preassociate'),
       event: (vsi) => vsi.resource(success(), 0),
       effects: ['confirmed reserve', 'send reserve 40'],
@@ -90,7 +90,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'PreAssocRR',
     },
     {
-      row: 'BRIDGE_PROCESSING: SUCCESS (Assoc)',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING, row 3 SUCCESS: (Assoc)',
       start: () => asked('associate', 'reserve'),
       event: (vsi) => vsi.resource(success(), 0),
       effects: ['confirmed associate', 'send associate 40'],
@@ -98,7 +98,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: SUCCESS of a downgrade',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING, row 3 SUCCESS: of a downgrade',
       start: () => asked('preassociate', 'associate'),
       event: (vsi) => vsi.resource(success(), 0),
       effects: ['confirmed preassociate', 'send preassociate 40'],
@@ -106,7 +106,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'PreAssoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: KEEP -> WAIT_STATION_CMD, the type of the request, 0x60 or`ed with the error',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING, row 4 KEEP -> WAIT_STATION_CMD, the type of the request, 0x60 or`ed with the error',
       start: () => asked('associate', 'associate', { filters: filters(42, 43) }),
       event: (vsi) => vsi.resource({ outcome: 'keep', error: 3 }, 0),
       effects: ['send associate 63', 'kept associate'],
@@ -114,7 +114,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: KEEP where nothing is held is a plain refusal',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING, row 4 KEEP: where nothing is held is a plain refusal',
       start: () => asked('associate'),
       event: (vsi) => vsi.resource({ outcome: 'keep', error: 3 }, 0),
       effects: ['send deassociate 43', 'ended'],
@@ -122,7 +122,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: DEASSOC -> END, refusal under the DeAssoc type',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING, row 5 DEASSOC -> END, refusal under the DeAssoc type',
       start: () => asked('associate'),
       event: (vsi) => vsi.resource({ outcome: 'deassoc', error: 2, hard: false }, 0),
       effects: ['send deassociate 42', 'ended'],
@@ -130,7 +130,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: DEASSOC, hard; an earlier association goes too',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING, row 5 DEASSOC: hard; an earlier association goes too',
       start: () => asked('associate', 'associate', { type: 7 }),
       event: (vsi) => vsi.resource({ outcome: 'deassoc', error: 2, hard: true }, 0),
       effects: ['send deassociate 52', 'ended'],
@@ -138,7 +138,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: resourceTimer still runs',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING: resourceTimer still runs',
       start: () => asked('associate'),
       event: (vsi) => vsi.advance(RESOURCE - 0.01),
       effects: [],
@@ -146,7 +146,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TIMEOUT, not Assoc -> DEASSOCIATED: DeAssoc 0x00',
+      row: 'vdp.md 4 row 6 TIMEOUT, row 9 DEASSOCIATED: not Assoc: DeAssoc 0x00',
       start: () => asked('associate', 'preassociate'),
       event: (vsi) => vsi.advance(RESOURCE),
       effects: ['send deassociate 00', 'ended'],
@@ -154,7 +154,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TIMEOUT, Assoc -> KEEP with error 4',
+      row: 'vdp.md 4 row 6 TIMEOUT, Assoc -> KEEP with error 4',
       start: () => asked('associate', 'associate', { filters: filters(42, 43) }),
       event: (vsi) => vsi.advance(RESOURCE),
       effects: ['send associate 64', 'kept associate'],
@@ -162,7 +162,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'TIMEOUT of a DeAssoc -> DEASSOCIATED',
+      row: 'vdp.md 4 row 6 TIMEOUT of a DeAssoc -> DEASSOCIATED',
       start: () => asked('deassociate', 'associate'),
       event: (vsi) => vsi.advance(RESOURCE),
       effects: ['send deassociate 00', 'ended'],
@@ -170,7 +170,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'a result after TIMEOUT is too late',
+      row: 'vdp.md 4 row 6 TIMEOUT: a result after it is too late',
       start: () => {
         const vsi = asked('associate');
         vsi.advance(RESOURCE);
@@ -182,7 +182,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'WAIT_STATION_CMD: rxCmd equal to operCmd -> PROCESS_KEEPALIVE -> WAIT_STATION_CMD',
+      row: 'vdp.md 4 row 7 WAIT_STATION_CMD, row 8 PROCESS_KEEPALIVE: rxCmd equal to operCmd -> WAIT_STATION_CMD',
       start: () => holding('associate'),
       event: (vsi) => vsi.request(command('associate'), 5),
       effects: ['keepalive associate', 'send associate 40'],
@@ -190,7 +190,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'WAIT_STATION_CMD: equal but for its hint is equal: the status is ignored',
+      row: 'vdp.md 4 row 7 WAIT_STATION_CMD: equal but for its hint is equal: the status is ignored',
       start: () => holding('associate'),
       event: (vsi) => vsi.request(command('associate', { hint: 'to' }), 5),
       effects: ['keepalive associate', 'send associate 40'],
@@ -198,7 +198,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'WAIT_STATION_CMD: rxCmd of another type -> BRIDGE_PROCESSING',
+      row: 'vdp.md 4 row 7 WAIT_STATION_CMD: rxCmd of another type -> BRIDGE_PROCESSING',
       start: () => holding('preassociate'),
       event: (vsi) => vsi.request(command('associate'), 5),
       effects: ['ask associate'],
@@ -206,7 +206,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'PreAssoc',
     },
     {
-      row: 'WAIT_STATION_CMD: DeAssoc -> BRIDGE_PROCESSING',
+      row: 'vdp.md 4 row 7 WAIT_STATION_CMD: DeAssoc -> BRIDGE_PROCESSING',
       start: () => holding('associate'),
       event: (vsi) => vsi.request(command('deassociate'), 5),
       effects: ['ask deassociate'],
@@ -214,7 +214,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'BRIDGE_PROCESSING (DeAssoc): answer DeAssoc 0x40, release -> END',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING (DeAssoc): answer DeAssoc 0x40, release -> END',
       start: () => asked('deassociate', 'associate'),
       event: (vsi) => vsi.resource(success(), 5),
       effects: ['send deassociate 40', 'ended'],
@@ -222,7 +222,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'BRIDGE_PROCESSING (DeAssoc): whatever the resource layer says',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING (DeAssoc): whatever the resource layer says',
       start: () => asked('deassociate', 'associate'),
       event: (vsi) => vsi.resource({ outcome: 'deassoc', error: 4, hard: true }, 5),
       effects: ['send deassociate 40', 'ended'],
@@ -230,7 +230,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'WAIT_STATION_CMD: waitWhile = 0 -> DEASSOCIATED -> END',
+      row: 'vdp.md 4 row 7 WAIT_STATION_CMD, row 9 DEASSOCIATED: waitWhile = 0 -> END',
       start: () => holding('associate'),
       event: (vsi) => [...vsi.advance(TOUT - 0.01), ...vsi.advance(TOUT)],
       effects: ['send deassociate 00', 'ended'],
@@ -238,7 +238,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'WAIT_STATION_CMD: bridge-side removal -> DEASSOCIATED -> END',
+      row: 'vdp.md 4 row 7 WAIT_STATION_CMD, row 9 DEASSOCIATED: bridge-side removal -> END',
       start: () => holding('associate'),
       event: (vsi) => vsi.remove('policy', 5),
       effects: ['send deassociate 00', 'ended'],
@@ -246,7 +246,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'BRIDGE_PROCESSING: bridge-side removal of a VSI that is being asked for',
+      row: 'vdp.md 4 row 2 BRIDGE_PROCESSING: bridge-side removal of a VSI that is being asked for',
       start: () => asked('associate'),
       event: (vsi) => vsi.remove('policy', 5),
       effects: ['send deassociate 00', 'ended'],
@@ -254,7 +254,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'EVB TLV lost: DEASSOCIATED without sending',
+      row: 'vdp.md 4 row 9 DEASSOCIATED: EVB TLV lost: without sending',
       start: () => holding('associate'),
       event: (vsi) => vsi.lost('gone', 5),
       effects: ['ended'],
@@ -262,7 +262,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'EVB TLV lost while asked, a request queued: nothing remains of either',
+      row: 'vdp.md 4 row 9 DEASSOCIATED: EVB TLV lost while asked, a request queued: nothing remains of either',
       start: () => {
         const vsi = asked('preassociate');
         vsi.request(command('associate'), 1);
@@ -274,7 +274,7 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'END: a new request begins anew',
+      row: 'vdp.md 4 row 10 END: a new request begins anew',
       start: () => {
         const vsi = holding('associate');
         vsi.remove('policy', 5);
@@ -286,13 +286,16 @@ describe('bridge machine (vdp.md 4)', () => {
       vsiState: 'DeAssoc',
     },
   ];
-  test.each(rows)('$row', ({ start, event, effects, target, vsiState }) => {
-    const vsi = start();
-    expect(told(event(vsi))).toEqual(effects);
-    expect([vsi.state, vsi.vsiState]).toEqual([target, vsiState]);
-    if (target === 'END')
-      expect([vsi.operCmd, vsi.nextDeadline()]).toEqual([undefined, Number.POSITIVE_INFINITY]);
-  });
+  test.each(rows.map((row) => [row.row, row] as const))(
+    '%s',
+    (_, { start, event, effects, target, vsiState }) => {
+      const vsi = start();
+      expect(told(event(vsi))).toEqual(effects);
+      expect([vsi.state, vsi.vsiState]).toEqual([target, vsiState]);
+      if (target === 'END')
+        expect([vsi.operCmd, vsi.nextDeadline()]).toEqual([undefined, Number.POSITIVE_INFINITY]);
+    },
+  );
 
   test('silence: toutKeepAlive after the last answer, then DeAssoc', () => {
     const vsi = holding('associate');

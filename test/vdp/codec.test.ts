@@ -4,6 +4,7 @@ import { decodeEcpdu, EcpReceiver } from '../../protocols/ecp/index.ts';
 import { decodeFrame } from '../../protocols/ethernet/index.ts';
 import { DecodeError, type MacAddress, macFromOctets, toHex } from '../../protocols/octets/index.ts';
 import {
+  commandOf,
   decodeStatus,
   decodeVdp,
   encodeInvalidFormat,
@@ -21,6 +22,12 @@ import {
   parseIpv6,
   requestStatus,
   tlvOf,
+  VDP_INSUFFICIENT_RESOURCES,
+  VDP_INVALID_FILTER,
+  VDP_INVALID_FORMAT,
+  VDP_MANAGER_UNREACHABLE,
+  VDP_OTHER_FAILURE,
+  VDP_SUCCESS,
   type VdpHint,
   type VdpPdu,
   type VdpRequest,
@@ -55,6 +62,35 @@ describe('vectors.md V13', () => {
     [0x00, { ack: false, keep: false, hard: false, error: 0 }],
     [0xcf, { ack: true, keep: false, hard: false, error: 15 }],
   ])('vdp.md 1.4: status %i', (status, expected) => expect(decodeStatus(status)).toEqual(expected));
+
+  test.each([
+    ['vdp.md 1.4 row 1: bit 7 is ignored', 0x80, {}],
+    ['vdp.md 1.4 row 2: ack', 0x40, { ack: true }],
+    ['vdp.md 1.4 row 3: Keep', 0x20, { keep: true }],
+    ['vdp.md 1.4 row 4: Hard', 0x10, { hard: true }],
+    ['vdp.md 1.4 row 5: error code', 0x0f, { error: 15 }],
+  ])('%s', (_, status, expected) => {
+    expect(decodeStatus(status)).toEqual({ ack: false, keep: false, hard: false, error: 0, ...expected });
+  });
+
+  test.each([
+    ['vdp.md 1.4 Error row 1', VDP_SUCCESS, 0, 'success'],
+    ['vdp.md 1.4 Error row 2', VDP_INVALID_FORMAT, 1, 'invalid format'],
+    ['vdp.md 1.4 Error row 3', VDP_INSUFFICIENT_RESOURCES, 2, 'insufficient resources'],
+    ['vdp.md 1.4 Error row 4', VDP_MANAGER_UNREACHABLE, 3, 'unable to contact the VSI manager'],
+    ['vdp.md 1.4 Error row 5', VDP_OTHER_FAILURE, 4, 'other failure'],
+    ['vdp.md 1.4 Error row 6', VDP_INVALID_FILTER, 5, 'invalid VID, GroupID or MAC'],
+    ['vdp.md 1.4 Error row 7', 15, 15, 'reserved error 15'],
+  ])('%s: %i', (_, code, error, name) => expect([code, vdpErrorName(code)]).toEqual([error, name]));
+
+  test.each([
+    ['vdp.md 1.4 row 3: the S bit alone', 0x20, 'from'],
+    ['vdp.md 1.4 row 4: the M bit alone', 0x10, 'to'],
+    ['both are invalid', 0x30, 'none'],
+    ['none', 0x0f, 'none'],
+  ])('hint of a request, %s', (_, status, hint) => {
+    expect(commandOf({ ...vdpVectors[0]!.vsi, status }, MANAGER_12).hint).toBe(hint);
+  });
 
   test('vdp.md 1.4: error codes have names, reserved ones too', () => {
     const names = Array.from({ length: 16 }, (_, error) => vdpErrorName(error));
@@ -141,13 +177,67 @@ describe('vectors.md V20, and what else is malformed (vdp.md 1, 1.2)', () => {
   });
 });
 
+describe('TLV types', () => {
+  test.each([
+    ['vdp.md 1 row 2: PreAssociate', 'preassociate', '02'],
+    ['vdp.md 1 row 3: PreAssociate with Resource Reservation', 'reserve', '04'],
+    ['vdp.md 1 row 4: Associate', 'associate', '06'],
+    ['vdp.md 1 row 5: DeAssociate', 'deassociate', '08'],
+  ] as [string, VdpRequest, string][])('%s', (_, request, first) => {
+    const vsi = { ...vdpVectors[0]!.vsi, request };
+    const short = toHex(encodeVsi(vsi));
+    expect(short.slice(0, 2)).toBe(first);
+    expect(decodeVdp(hex(`${MANAGER} ${short}`)).vsis).toEqual([vsi]);
+    const many = {
+      ...vsi,
+      filterFormat: 2,
+      filters: Array.from({ length: 60 }, () => ({ mac: A, vid: 42 })),
+    };
+    const long = toHex(encodeVsi(many));
+    expect(Number.parseInt(long.slice(0, 2), 16)).toBe(Number.parseInt(first, 16) + 1);
+    expect(decodeVdp(hex(`${MANAGER} ${long}`)).vsis).toEqual([many]);
+  });
+
+  test('vdp.md 1 row 1: End stops the parser', () => {
+    expect(decodeVdp(hex(`${MANAGER} 0000 ${ASSOC}`)).vsis).toEqual([]);
+  });
+
+  test('vdp.md 1 row 6: VSI Manager ID', () => {
+    expect(toHex(encodeVdp(MANAGER_12, []))).toBe(`${MANAGER.replaceAll(' ', '')}0000`);
+  });
+
+  test('vdp.md 1 row 7: reserved types are passed over', () => {
+    const { vsis, unknown } = decodeVdp(hex(`${MANAGER} 0c00 ${ASSOC} fc01 ff 0000`));
+    expect([vsis.length, unknown]).toEqual([
+      1,
+      [
+        { type: 6, value: hex('') },
+        { type: 126, value: hex('ff') },
+      ],
+    ]);
+  });
+
+  test('vdp.md 1 row 8: an organizationally specific TLV belongs to the VSI TLV before it', () => {
+    const octets = hex(`${MANAGER} ${ASSOC} fe06 02005e 01 6869 fe04 02005e 02 0000`);
+    const { vsis } = decodeVdp(octets);
+    expect(vsis.map(({ org }) => org)).toEqual([
+      [
+        { kind: 0x02005e01, payload: hex('6869') },
+        { kind: 0x02005e02, payload: hex('') },
+      ],
+    ]);
+    expect(encodeVdp(MANAGER_12, vsis.map(encodeVsi))).toEqual(octets);
+  });
+});
+
 describe('filter info (vdp.md 1.2, 1.5)', () => {
   test.each([
-    [1, 2, 243],
-    [2, 8, 60],
-    [3, 6, 81],
-    [4, 12, 40],
-  ])('format %d: entries of %d octets, at most %d', (format, size, most) => {
+    ['vdp.md 1.2 Format row 1: VID; vdp.md 1.2 Format N=1 row 1', 2, 243],
+    ['vdp.md 1.2 Format row 2: MAC/VID; vdp.md 1.2 Format N=1 row 2', 8, 60],
+    ['vdp.md 1.2 Format row 3: GroupID/VID; vdp.md 1.2 Format N=1 row 3', 6, 81],
+    ['vdp.md 1.2 Format row 4: GroupID/MAC/VID; vdp.md 1.2 Format N=1 row 4', 12, 40],
+  ])('%s: entries of %d octets, at most %d', (row, size, most) => {
+    const format = Number(/row (\d)/.exec(row)![1]);
     expect([filterEntrySize(format), filterEntriesMax(format)]).toEqual([size, most]);
   });
 
@@ -258,18 +348,30 @@ describe('VSI identity (vdp.md 1.3, 2.1)', () => {
   });
 
   test.each([
-    [1, '00000000000000000000ffffc0000207', 'ipv4', '192.0.2.7'],
-    [1, '000000000000000000000000c0000207', 'ipv4', '192.0.2.7'],
-    [2, '20010db80000000000000000000a0001', 'ipv6', '2001:db8::a:1'],
-    [2, '00000000000000000000000000000000', 'ipv6', '::'],
-    [2, '20010db8000000010000000000000001', 'ipv6', '2001:db8:0:1::1'],
-    [2, '00010002000300040005000600070008', 'ipv6', '1:2:3:4:5:6:7:8'],
-    [2, '00010000000300040005000600070008', 'ipv6', '1:0:3:4:5:6:7:8'],
-    [3, '00000000000000000000525400aabbcc', 'mac', '52:54:00:aa:bb:cc'],
-    [4, '74656e616e742d612f766d3700000000', 'local', '74656e616e742d612f766d3700000000'],
-    [5, '9d3f1c2075b14e0ea4c66b1f20d7e359', 'uuid', '9d3f1c20-75b1-4e0e-a4c6-6b1f20d7e359'],
-    [9, '00000000000000000000000000000001', 'reserved 9', '00000000000000000000000000000001'],
-  ])('format %d: %s', (idFormat, octets, name, text) => {
+    ['vdp.md 1.3 row 1', 1, '00000000000000000000ffffc0000207', 'ipv4', '192.0.2.7'],
+    ['vdp.md 1.3 row 1', 1, '000000000000000000000000c0000207', 'ipv4', '192.0.2.7'],
+    ['vdp.md 1.3 row 2', 2, '20010db80000000000000000000a0001', 'ipv6', '2001:db8::a:1'],
+    ['vdp.md 1.3 row 2', 2, '00000000000000000000000000000000', 'ipv6', '::'],
+    ['vdp.md 1.3 row 2', 2, '20010db8000000010000000000000001', 'ipv6', '2001:db8:0:1::1'],
+    ['vdp.md 1.3 row 2', 2, '00010002000300040005000600070008', 'ipv6', '1:2:3:4:5:6:7:8'],
+    ['vdp.md 1.3 row 2', 2, '00010000000300040005000600070008', 'ipv6', '1:0:3:4:5:6:7:8'],
+    ['vdp.md 1.3 row 3', 3, '00000000000000000000525400aabbcc', 'mac', '52:54:00:aa:bb:cc'],
+    ['vdp.md 1.3 row 4', 4, '74656e616e742d612f766d3700000000', 'local', '74656e616e742d612f766d3700000000'],
+    [
+      'vdp.md 1.3 row 5',
+      5,
+      '9d3f1c2075b14e0ea4c66b1f20d7e359',
+      'uuid',
+      '9d3f1c20-75b1-4e0e-a4c6-6b1f20d7e359',
+    ],
+    [
+      'vdp.md 1.3, reserved',
+      9,
+      '00000000000000000000000000000001',
+      'reserved 9',
+      '00000000000000000000000000000001',
+    ],
+  ])('%s: format %d, %s', (_, idFormat, octets, name, text) => {
     expect([idFormatName(idFormat), vsiIdText({ idFormat, id: hex(octets) })]).toEqual([name, text]);
   });
 
@@ -311,6 +413,28 @@ describe('VSI identity (vdp.md 1.3, 2.1)', () => {
 });
 
 describe('timers (vdp.md 2, vectors.md V19)', () => {
+  test('vdp.md 2 row 1: resourceWaitDelay: RWD alone', () => {
+    expect(vdpTimers({ r: 7, rte: 31, rwd: 17, rka: 31 }).resourceWaitDelay).toBe(1310.72);
+  });
+
+  test('vdp.md 2 row 2: respWaitDelay: 1.5 times RWD and 2R+1 ack timers', () => {
+    expect(vdpTimers({ r: 2, rte: 10, rwd: 12, rka: 31 }).respWaitDelay).toBeCloseTo(
+      1.5 * (40.96 + 5 * 10.24),
+      9,
+    );
+  });
+
+  test('vdp.md 2 row 3: reinitKeepAlive: RKA alone', () => {
+    expect(vdpTimers({ r: 7, rte: 31, rwd: 31, rka: 17 }).reinitKeepAlive).toBe(1310.72);
+  });
+
+  test('vdp.md 2 row 4: toutKeepAlive: 1.5 times RKA and 2R+1 ack timers', () => {
+    expect(vdpTimers({ r: 2, rte: 10, rwd: 31, rka: 12 }).toutKeepAlive).toBeCloseTo(
+      1.5 * (40.96 + 5 * 10.24),
+      9,
+    );
+  });
+
   test.each(timerVectors)('R $r RTE $rte RWD $rwd RKA $rka', (row) => {
     const { ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive } = vdpTimers(row);
     const seconds = [ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive].map(

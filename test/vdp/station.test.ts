@@ -73,7 +73,7 @@ describe('station machine (vdp.md 3)', () => {
     vsiState: string;
   }[] = [
     {
-      row: 'INIT: sysCmd -> STATION_PROCESSING',
+      row: 'vdp.md 3 row 1 INIT: sysCmd -> STATION_PROCESSING',
       start: machine,
       event: (vsi) => vsi.command(command('preassociate'), 0),
       effects: ['send preassociate'],
@@ -81,7 +81,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'INIT: sysCmd DeAssoc -> INIT, nothing is sent',
+      row: 'vdp.md 3 row 1 INIT: sysCmd DeAssoc -> INIT, nothing is sent',
       start: machine,
       event: (vsi) => vsi.command(command('deassociate'), 0),
       effects: ['ended asked'],
@@ -89,7 +89,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'INIT: an answer or a DeAssoc of the bridge is nobody`s (vdp.md 4.1 row 2)',
+      row: 'vdp.md 3 row 1 INIT: an answer or a DeAssoc of the bridge is nobody`s (vdp.md 4.1 row 2)',
       start: machine,
       event: (vsi) => [
         ...receive(vsi, answer(command('associate'))),
@@ -101,7 +101,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'STATION_PROCESSING: waitWhile = 0 -> INIT',
+      row: 'vdp.md 3 row 2 STATION_PROCESSING: waitWhile = 0 -> INIT',
       start: () => asking('associate'),
       event: (vsi) => vsi.advance(RESP),
       effects: ['ended timeout'],
@@ -109,7 +109,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'STATION_PROCESSING: waitWhile still runs -> STATION_PROCESSING',
+      row: 'vdp.md 3 row 2 STATION_PROCESSING: waitWhile still runs -> STATION_PROCESSING',
       start: () => asking('associate'),
       event: (vsi) => vsi.advance(RESP - 0.01),
       effects: [],
@@ -117,7 +117,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'STATION_PROCESSING (DeAssoc): waitWhile = 0 -> INIT, as asked',
+      row: 'vdp.md 3 row 2 STATION_PROCESSING (DeAssoc): waitWhile = 0 -> INIT, as asked',
       start: () => asking('deassociate', 'associate'),
       event: (vsi) => vsi.advance(RESP),
       effects: ['ended asked'],
@@ -125,7 +125,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'WAIT_SYSTEM_CMD: waitWhile = 0 -> TRANSMIT_KEEPALIVE',
+      row: 'vdp.md 3 row 6 WAIT_SYSTEM_CMD: waitWhile = 0 -> TRANSMIT_KEEPALIVE',
       start: () => holding('associate'),
       event: (vsi) => vsi.advance(KEEPALIVE),
       effects: ['send associate'],
@@ -133,7 +133,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'WAIT_SYSTEM_CMD: waitWhile still runs -> WAIT_SYSTEM_CMD',
+      row: 'vdp.md 3 row 6 WAIT_SYSTEM_CMD: waitWhile still runs -> WAIT_SYSTEM_CMD',
       start: () => holding('associate'),
       event: (vsi) => vsi.advance(KEEPALIVE - 0.01),
       effects: [],
@@ -141,7 +141,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'WAIT_SYSTEM_CMD: sysCmd DeAssoc -> STATION_PROCESSING',
+      row: 'vdp.md 3 row 6 WAIT_SYSTEM_CMD: sysCmd DeAssoc -> STATION_PROCESSING',
       start: () => holding('associate'),
       event: (vsi) => vsi.command(command('deassociate'), 0),
       effects: ['send deassociate'],
@@ -149,7 +149,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'WAIT_SYSTEM_CMD: a late answer -> WAIT_SYSTEM_CMD',
+      row: 'vdp.md 3 row 6 WAIT_SYSTEM_CMD: a late answer -> WAIT_SYSTEM_CMD',
       start: () => holding('associate'),
       event: (vsi) => receive(vsi, answer(command('associate'))),
       effects: [],
@@ -157,7 +157,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'Assoc',
     },
     ...(['preassociate', 'reserve', 'associate'] as const).map((request) => ({
-      row: `WAIT_SYSTEM_CMD: mode change to ${request} -> STATION_PROCESSING`,
+      row: `vdp.md 3 row 6 WAIT_SYSTEM_CMD: mode change to ${request} -> STATION_PROCESSING`,
       start: () => holding(request === 'associate' ? 'preassociate' : 'associate'),
       event: (vsi: VsiStation) => vsi.command(command(request), 0),
       effects: [`send ${request}`],
@@ -165,7 +165,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: request === 'associate' ? 'PreAssoc' : 'Assoc',
     })),
     {
-      row: 'WAIT_SYSTEM_CMD: filter change -> STATION_PROCESSING',
+      row: 'vdp.md 3 row 6 WAIT_SYSTEM_CMD: filter change -> STATION_PROCESSING',
       start: () => holding('associate'),
       event: (vsi) => vsi.command(command('associate', { filters: filters(42, 43) }), 0),
       effects: ['send associate'],
@@ -173,7 +173,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: success -> WAIT_SYSTEM_CMD',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: success -> WAIT_SYSTEM_CMD',
       start: keepingAlive,
       event: (vsi) => receive(vsi, answer(command('associate'))),
       effects: ['keepalive associate'],
@@ -181,7 +181,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: error code 0 with Keep and Hard is success (vdp.md 1.4)',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: error code 0 with Keep and Hard is success (vdp.md 1.4)',
       start: keepingAlive,
       event: (vsi) => receive(vsi, answer(command('associate'), 0x70)),
       effects: ['keepalive associate'],
@@ -189,7 +189,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: Assoc with error and Keep -> TRANSMIT_DEASSOC',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: Assoc with error and Keep -> TRANSMIT_DEASSOC',
       start: keepingAlive,
       event: (vsi) => receive(vsi, answer(command('associate'), 0x62)),
       effects: ['send deassociate'],
@@ -197,7 +197,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'Assoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: Assoc with error -> INIT',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: Assoc with error -> INIT',
       start: keepingAlive,
       event: (vsi) => receive(vsi, answer(command('associate'), 0x42)),
       effects: ['ended refused'],
@@ -205,7 +205,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: PreAssoc with error and Keep -> INIT',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: PreAssoc with error and Keep -> INIT',
       start: () => keepingAlive('preassociate'),
       event: (vsi) => receive(vsi, answer(command('preassociate'), 0x62)),
       effects: ['ended refused'],
@@ -213,7 +213,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: DeAssoc -> INIT',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: DeAssoc -> INIT',
       start: keepingAlive,
       event: (vsi) => receive(vsi, answer(command('deassociate'), 0x40)),
       effects: ['ended bridge'],
@@ -221,7 +221,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: DeAssoc with error -> INIT',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: DeAssoc with error -> INIT',
       start: keepingAlive,
       event: (vsi) => receive(vsi, answer(command('deassociate'), 0x53)),
       effects: ['ended refused'],
@@ -229,7 +229,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: another type -> INIT',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: another type -> INIT',
       start: keepingAlive,
       event: (vsi) => receive(vsi, answer(command('preassociate'))),
       effects: ['ended mismatch'],
@@ -237,7 +237,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TRANSMIT_KEEPALIVE: waitWhile = 0 -> INIT',
+      row: 'vdp.md 3 row 7 TRANSMIT_KEEPALIVE: waitWhile = 0 -> INIT',
       start: keepingAlive,
       event: (vsi) => vsi.advance(KEEPALIVE + RESP),
       effects: ['ended timeout'],
@@ -245,7 +245,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TRANSMIT_DEASSOC: any response -> INIT',
+      row: 'vdp.md 3 row 8 TRANSMIT_DEASSOC: any response -> INIT',
       start: refusedKeepAlive,
       event: (vsi) => receive(vsi, answer(command('deassociate'))),
       effects: ['ended refused'],
@@ -253,7 +253,7 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
     {
-      row: 'TRANSMIT_DEASSOC: waitWhile = 0 -> INIT',
+      row: 'vdp.md 3 row 8 TRANSMIT_DEASSOC: waitWhile = 0 -> INIT',
       start: refusedKeepAlive,
       event: (vsi) => [...vsi.advance(KEEPALIVE + RESP - 0.01), ...vsi.advance(KEEPALIVE + RESP)],
       effects: ['ended refused'],
@@ -261,11 +261,14 @@ describe('station machine (vdp.md 3)', () => {
       vsiState: 'DeAssoc',
     },
   ];
-  test.each(rows)('$row', ({ start, event, effects, target, vsiState }) => {
-    const vsi = start();
-    expect(told(event(vsi))).toEqual(effects);
-    expect([vsi.state, vsi.vsiState]).toEqual([target, vsiState]);
-  });
+  test.each(rows.map((row) => [row.row, row] as const))(
+    '%s',
+    (_, { start, event, effects, target, vsiState }) => {
+      const vsi = start();
+      expect(told(event(vsi))).toEqual(effects);
+      expect([vsi.state, vsi.vsiState]).toEqual([target, vsiState]);
+    },
+  );
 
   test('keepalives: reinitKeepAlive after each answer, respWaitDelay for the answer', () => {
     const vsi = holding('associate');
@@ -295,6 +298,7 @@ describe('responses in STATION_PROCESSING (vdp.md 3)', () => {
     Assoc: 'associate',
   };
   const rows: [
+    row: string,
     asked: VdpRequest,
     before: keyof typeof after,
     type: VdpRequest,
@@ -302,42 +306,98 @@ describe('responses in STATION_PROCESSING (vdp.md 3)', () => {
     effects: string[],
     target: string,
   ][] = [
-    ['preassociate', 'DeAssoc', 'preassociate', 0x40, ['confirmed preassociate'], 'PreAssoc'],
-    ['reserve', 'DeAssoc', 'reserve', 0x40, ['confirmed reserve'], 'PreAssocRR'],
-    ['associate', 'DeAssoc', 'associate', 0x40, ['confirmed associate'], 'Assoc'],
-    ['reserve', 'PreAssoc', 'reserve', 0x40, ['confirmed reserve'], 'PreAssocRR'],
-    ['associate', 'PreAssocRR', 'associate', 0x40, ['confirmed associate'], 'Assoc'],
+    [
+      'vdp.md 3 Response row 1',
+      'preassociate',
+      'DeAssoc',
+      'preassociate',
+      0x40,
+      ['confirmed preassociate'],
+      'PreAssoc',
+    ],
+    ['vdp.md 3 Response row 1', 'reserve', 'DeAssoc', 'reserve', 0x40, ['confirmed reserve'], 'PreAssocRR'],
+    ['vdp.md 3 Response row 2', 'associate', 'DeAssoc', 'associate', 0x40, ['confirmed associate'], 'Assoc'],
+    ['vdp.md 3 Response row 1', 'reserve', 'PreAssoc', 'reserve', 0x40, ['confirmed reserve'], 'PreAssocRR'],
+    [
+      'vdp.md 3 Response row 2',
+      'associate',
+      'PreAssocRR',
+      'associate',
+      0x40,
+      ['confirmed associate'],
+      'Assoc',
+    ],
     // The standard's machine goes down as well; lldpad refuses.
-    ['preassociate', 'Assoc', 'preassociate', 0x40, ['confirmed preassociate'], 'PreAssoc'],
-    ['associate', 'Assoc', 'associate', 0x62, ['kept associate, error 2'], 'Assoc'],
-    ['associate', 'DeAssoc', 'associate', 0x62, ['send deassociate', 'ended refused'], 'INIT'],
-    ['associate', 'PreAssoc', 'associate', 0x62, ['send deassociate', 'ended refused'], 'INIT'],
-    ['associate', 'PreAssocRR', 'associate', 0x63, ['send deassociate', 'ended refused'], 'INIT'],
-    ['associate', 'DeAssoc', 'associate', 0x42, ['ended refused'], 'INIT'],
-    ['associate', 'Assoc', 'associate', 0x42, ['ended refused'], 'INIT'],
-    ['associate', 'Assoc', 'associate', 0x52, ['ended refused'], 'INIT'],
-    ['preassociate', 'DeAssoc', 'preassociate', 0x44, ['ended refused'], 'INIT'],
-    ['reserve', 'PreAssoc', 'reserve', 0x42, ['ended refused'], 'INIT'],
-    ['preassociate', 'DeAssoc', 'preassociate', 0x64, ['ended refused'], 'INIT'],
-    ['preassociate', 'Assoc', 'preassociate', 0x64, ['ended refused'], 'INIT'],
-    ['associate', 'DeAssoc', 'deassociate', 0x42, ['ended refused'], 'INIT'],
-    ['associate', 'DeAssoc', 'deassociate', 0x52, ['ended refused'], 'INIT'],
-    ['associate', 'Assoc', 'deassociate', 0x62, ['ended refused'], 'INIT'],
+    [
+      'vdp.md 3 Response row 1',
+      'preassociate',
+      'Assoc',
+      'preassociate',
+      0x40,
+      ['confirmed preassociate'],
+      'PreAssoc',
+    ],
+    [
+      'vdp.md 3 Response row 3',
+      'associate',
+      'Assoc',
+      'associate',
+      0x62,
+      ['kept associate, error 2'],
+      'Assoc',
+    ],
+    [
+      'vdp.md 3 Response row 4',
+      'associate',
+      'DeAssoc',
+      'associate',
+      0x62,
+      ['send deassociate', 'ended refused'],
+      'INIT',
+    ],
+    [
+      'vdp.md 3 Response row 4',
+      'associate',
+      'PreAssoc',
+      'associate',
+      0x62,
+      ['send deassociate', 'ended refused'],
+      'INIT',
+    ],
+    [
+      'vdp.md 3 Response row 4',
+      'associate',
+      'PreAssocRR',
+      'associate',
+      0x63,
+      ['send deassociate', 'ended refused'],
+      'INIT',
+    ],
+    ['vdp.md 3 Response row 5', 'associate', 'DeAssoc', 'associate', 0x42, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 5', 'associate', 'Assoc', 'associate', 0x42, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 5', 'associate', 'Assoc', 'associate', 0x52, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 5', 'preassociate', 'DeAssoc', 'preassociate', 0x44, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 5', 'reserve', 'PreAssoc', 'reserve', 0x42, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 7', 'preassociate', 'DeAssoc', 'preassociate', 0x64, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 7', 'preassociate', 'Assoc', 'preassociate', 0x64, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 6', 'associate', 'DeAssoc', 'deassociate', 0x42, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 6', 'associate', 'DeAssoc', 'deassociate', 0x52, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 6', 'associate', 'Assoc', 'deassociate', 0x62, ['ended refused'], 'INIT'],
     // Without an error code it is a rejection as well: a resource layer that ran out of time (vdp.md 4).
-    ['associate', 'DeAssoc', 'deassociate', 0x40, ['ended refused'], 'INIT'],
-    ['associate', 'DeAssoc', 'deassociate', 0x00, ['ended refused'], 'INIT'],
-    ['deassociate', 'Assoc', 'deassociate', 0x40, ['ended asked'], 'INIT'],
-    ['deassociate', 'Assoc', 'deassociate', 0x44, ['ended asked'], 'INIT'],
-    ['deassociate', 'PreAssoc', 'deassociate', 0x00, ['ended asked'], 'INIT'],
-    ['associate', 'DeAssoc', 'preassociate', 0x40, ['ended mismatch'], 'INIT'],
-    ['associate', 'Assoc', 'reserve', 0x62, ['ended mismatch'], 'INIT'],
-    ['preassociate', 'DeAssoc', 'associate', 0x40, ['ended mismatch'], 'INIT'],
-    ['deassociate', 'Assoc', 'associate', 0x40, ['ended mismatch'], 'INIT'],
+    ['vdp.md 3 Response row 6', 'associate', 'DeAssoc', 'deassociate', 0x40, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 6', 'associate', 'DeAssoc', 'deassociate', 0x00, ['ended refused'], 'INIT'],
+    ['vdp.md 3 Response row 6', 'deassociate', 'Assoc', 'deassociate', 0x40, ['ended asked'], 'INIT'],
+    ['vdp.md 3 Response row 6', 'deassociate', 'Assoc', 'deassociate', 0x44, ['ended asked'], 'INIT'],
+    ['vdp.md 3 Response row 6', 'deassociate', 'PreAssoc', 'deassociate', 0x00, ['ended asked'], 'INIT'],
+    ['vdp.md 3 Response row 8', 'associate', 'DeAssoc', 'preassociate', 0x40, ['ended mismatch'], 'INIT'],
+    ['vdp.md 3 Response row 8', 'associate', 'Assoc', 'reserve', 0x62, ['ended mismatch'], 'INIT'],
+    ['vdp.md 3 Response row 8', 'preassociate', 'DeAssoc', 'associate', 0x40, ['ended mismatch'], 'INIT'],
+    ['vdp.md 3 Response row 8', 'deassociate', 'Assoc', 'associate', 0x40, ['ended mismatch'], 'INIT'],
     // ack = 0 and no DeAssoc: not a response.
-    ['associate', 'DeAssoc', 'associate', 0x00, [], 'STATION_PROCESSING'],
-    ['preassociate', 'DeAssoc', 'preassociate', 0x02, [], 'STATION_PROCESSING'],
+    ['vdp.md 3, ack = 0', 'associate', 'DeAssoc', 'associate', 0x00, [], 'STATION_PROCESSING'],
+    ['vdp.md 3, ack = 0', 'preassociate', 'DeAssoc', 'preassociate', 0x02, [], 'STATION_PROCESSING'],
   ];
-  test.each(rows)('%s from %s, answer %s %i', (asked, before, type, status, effects, target) => {
+  test.each(rows)('%s: %s from %s, answer %s %i', (_, asked, before, type, status, effects, target) => {
     const vsi = asking(asked, after[before]);
     expect(told(receive(vsi, answer(command(asked), status, { request: type }), 7))).toEqual(effects);
     const reached = vsi.state === 'WAIT_SYSTEM_CMD' ? vsi.vsiState : vsi.state;

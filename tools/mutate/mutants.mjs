@@ -199,7 +199,7 @@ export function mutantsOf(file, source, firstId = 1) {
         node,
         node.expressions.map(
           (expression) =>
-            source.slice(node.start, expression.start) + "''" + source.slice(expression.end, node.end),
+            `${source.slice(node.start, expression.start)}''${source.slice(expression.end, node.end)}`,
         ),
       );
       for (const expression of node.expressions) visit(expression);
