@@ -140,6 +140,17 @@ describe('state machine, bridge (evb-tlv.md 1.9)', () => {
     expect(octets6to10(us.tlv)).toBe(octets);
   });
 
+  test.each([
+    ['evb-tlv.md 1.4 row 1: 0', 0, false],
+    ['evb-tlv.md 1.4 row 2: bridge', 1, false],
+    ['evb-tlv.md 1.4 row 3: station', 2, true],
+    ['evb-tlv.md 1.4 row 4: 3', 3, false],
+  ])('%s: a peer for a bridge: %d, %s', (_, mode, isPeer) => {
+    const us = bridge();
+    us.receive(stationTlv({ mode }));
+    expect([us.remote !== undefined, us.vdpAgreed, us.relayWanted]).toEqual([isPeer, isPeer, isPeer]);
+  });
+
   test('RRREQ without RRCAP: nothing happens on the port', () => {
     const us = bridge({}, false);
     expect(us.receive(stationTlv()).map(({ kind }) => kind)).toEqual(['up', 'localChange']);

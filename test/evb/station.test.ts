@@ -171,6 +171,33 @@ describe('state machine, station (evb-tlv.md 1.8)', () => {
   });
 });
 
+describe('EVB mode', () => {
+  test.each([
+    ['evb-tlv.md 1.4 row 1: 0', 0, false],
+    ['evb-tlv.md 1.4 row 2: bridge', 1, true],
+    ['evb-tlv.md 1.4 row 3: station', 2, false],
+    ['evb-tlv.md 1.4 row 4: 3', 3, false],
+  ])('%s: a peer for a station: %d, %s', (_, mode, isPeer) => {
+    const us = station();
+    expect(us.vdpAgreed).toBe(false);
+    us.receive(bridgeTlv({ mode }));
+    expect([us.remote !== undefined, us.vdpAgreed, us.relayPossible]).toEqual([isPeer, isPeer, isPeer]);
+  });
+
+  test('evb-tlv.md 1.8 row 3: mode 3: our TLV is transmitted as before', () => {
+    const us = station();
+    const before = us.tlv;
+    expect(us.receive(bridgeTlv({ mode: 3 }))).toEqual([]);
+    expect(us.tlv).toEqual(before);
+  });
+
+  test('a bridge that is not capable of relay', () => {
+    const us = station();
+    us.receive(bridgeTlv({ rrcap: false, rrctr: false }));
+    expect(us.relayPossible).toBe(false);
+  });
+});
+
 describe('a bridge that restarts with the same identity (evb-tlv.md 1.8)', () => {
   const restarts = (effects: EvbEffect[]) => kinds(effects).filter((kind) => kind === 'peerRestarted').length;
   const heardAll = (us: EvbStation, tlvs: EvbTlv[]) => tlvs.flatMap((tlv) => us.receive(tlv));

@@ -290,6 +290,24 @@ describe('station machine (vdp.md 3)', () => {
   });
 });
 
+describe('what a success leads through (vdp.md 3)', () => {
+  test.each([
+    ['vdp.md 3 row 3 PREASSOC_NEW: PreAssoc', 'preassociate', 'PreAssoc'],
+    ['vdp.md 3 row 3 PREASSOC_NEW: PreAssocRR', 'reserve', 'PreAssocRR'],
+    ['vdp.md 3 row 4 ASSOC_NEW, row 5 ASSOC_COMPLETE: Assoc', 'associate', 'Assoc'],
+  ] as const)('%s', (_, request, vsiState) => {
+    const vsi = machine();
+    const asked = command(request, { filters: [{ mac: MAC_A, vid: 0 }], hint: 'to' });
+    vsi.command(asked, 0);
+    const given = { ...asked, filters: [{ mac: MAC_A, vid: 7, pcp: 3 }] };
+    expect(receive(vsi, answer(given), 5)).toEqual([
+      { kind: 'confirmed', command: given, keepalive: false, reason: 'confirmed by the bridge' },
+    ]);
+    expect([vsi.operCmd, vsi.sysCmd, vsi.vsiState]).toEqual([given, undefined, vsiState]);
+    expect([vsi.state, vsi.nextDeadline()]).toEqual(['WAIT_SYSTEM_CMD', 5 + KEEPALIVE]);
+  });
+});
+
 describe('responses in STATION_PROCESSING (vdp.md 3)', () => {
   const after: Record<string, VdpRequest | undefined> = {
     DeAssoc: undefined,
