@@ -30,9 +30,13 @@ export const RTM_SETLINK = 19;
 export const RTM_NEWNEIGH = 28;
 export const RTM_DELNEIGH = 29;
 export const RTM_GETNEIGH = 30;
+export const RTM_NEWNSID = 88;
+export const RTM_DELNSID = 89;
+export const RTM_GETNSID = 90;
 
-/** Multicast group of link events. */
+/** Multicast groups of link events, and of namespaces that get or lose an id. */
 export const RTNLGRP_LINK = 1;
+export const RTNLGRP_NSID = 28;
 
 export const AF_UNSPEC = 0;
 export const AF_BRIDGE = 7;
@@ -52,6 +56,8 @@ export const IFLA_LINKINFO = 18;
 export const IFLA_EXT_MASK = 29;
 export const IFLA_LINK_NETNSID = 37;
 export const IFLA_NEW_NETNSID = 45;
+/** In a request: the namespace that it is about. */
+export const IFLA_TARGET_NETNSID = 46;
 export const IFLA_NEW_IFINDEX = 49;
 
 export const RTEXT_FILTER_SKIP_STATS = 0x8;
@@ -62,6 +68,16 @@ export const IFLA_INFO_SLAVE_KIND = 4;
 export const IFLA_INFO_SLAVE_DATA = 5;
 
 export const IFLA_MACVLAN_MODE = 1;
+
+export const IFLA_IPVLAN_MODE = 1;
+export const IFLA_IPVLAN_FLAGS = 2;
+
+export const IFLA_VLAN_ID = 1;
+export const IFLA_VLAN_PROTOCOL = 5;
+
+export const NETNSA_NSID = 1;
+export const NETNSA_PID = 2;
+export const NETNSA_FD = 3;
 
 export const IFLA_BR_STP_STATE = 5;
 export const IFLA_BR_VLAN_FILTERING = 7;

@@ -3,3 +3,4 @@ export * from './constants.ts';
 export * from './fdb.ts';
 export * from './link.ts';
 export * from './message.ts';
+export * from './namespace.ts';

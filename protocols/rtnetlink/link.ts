@@ -4,12 +4,28 @@ import * as k from './constants.ts';
 import type { NetlinkMessage } from './message.ts';
 
 const MACVLAN_MODES = { private: 1, vepa: 2, bridge: 4, passthru: 8, source: 16 } as const;
+const IPVLAN_MODES = ['l2', 'l3', 'l3s'] as const;
+/** IPVLAN_F_PRIVATE and IPVLAN_F_VEPA; neither is `bridge`. */
+const IPVLAN_ISOLATIONS = ['bridge', 'private', 'vepa'] as const;
+const VLAN_PROTOCOLS: Readonly<Record<number, VlanTag['protocol']>> = { 33024: '802.1q', 34984: '802.1ad' };
 const OPER_STATES = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'dormant', 'up'] as const;
 const PORT_STATES = ['disabled', 'listening', 'learning', 'forwarding', 'blocking'] as const;
 
 export type MacvlanMode = keyof typeof MACVLAN_MODES;
 export type OperState = (typeof OPER_STATES)[number];
 export type PortState = (typeof PORT_STATES)[number];
+
+/** Of an ipvlan or ipvtap, in iproute2's words. */
+export interface IpvlanModes {
+  mode: (typeof IPVLAN_MODES)[number];
+  isolation: (typeof IPVLAN_ISOLATIONS)[number];
+}
+
+/** Of a VLAN device. */
+export interface VlanTag {
+  id: number;
+  protocol: '802.1q' | '802.1ad';
+}
 
 /** A network interface as the kernel tells it. Words are those of `ip -d link` and `bridge -d link`. */
 export interface Link {
@@ -33,6 +49,8 @@ export interface Link {
   kind?: string;
   /** Of a macvlan or macvtap. */
   macvlanMode?: MacvlanMode;
+  ipvlan?: IpvlanModes;
+  vlan?: VlanTag;
   /** Present when it is a port of a bridge. */
   bridgePort?: BridgePortState;
   /** Present when it is a bridge. */
@@ -132,6 +150,18 @@ function decodeLinkInfo(link: Link, info: Attributes | undefined): void {
     for (const [name, value] of Object.entries(MACVLAN_MODES)) {
       if (value === mode) link.macvlanMode = name as MacvlanMode;
     }
+  } else if (kind === 'ipvlan' || kind === 'ipvtap') {
+    const data = info.nested(k.IFLA_INFO_DATA);
+    const mode = IPVLAN_MODES[data?.u16(k.IFLA_IPVLAN_MODE) ?? 0];
+    const isolation = IPVLAN_ISOLATIONS[data?.u16(k.IFLA_IPVLAN_FLAGS) ?? 0];
+    if (mode !== undefined && isolation !== undefined) link.ipvlan = { mode, isolation };
+  } else if (kind === 'vlan') {
+    const data = info.nested(k.IFLA_INFO_DATA);
+    // The protocol is an Ethertype, in network order.
+    const octets = data?.octets(k.IFLA_VLAN_PROTOCOL);
+    const protocol = VLAN_PROTOCOLS[octets?.length === 2 ? (octets[0]! << 8) | octets[1]! : 0];
+    const id = data?.u16(k.IFLA_VLAN_ID);
+    if (id !== undefined && protocol !== undefined) link.vlan = { id, protocol };
   }
   const port = info.text(k.IFLA_INFO_SLAVE_KIND) === 'bridge' && info.nested(k.IFLA_INFO_SLAVE_DATA);
   if (port) link.bridgePort = decodeBridgePort(port);
@@ -157,10 +187,11 @@ function decodeBridgePort(port: Attributes): BridgePortState {
   return state;
 }
 
-/** RTM_GETLINK of one link by index or name, or, with NLM_F_DUMP and neither, of all. */
-export function encodeGetLink(which?: number | string): Uint8Array {
+/** RTM_GETLINK of one link by index or name, or, with NLM_F_DUMP and neither, of all; in our namespace or one that has an id there. */
+export function encodeGetLink(which?: number | string, namespaceId?: number): Uint8Array {
   const writer = linkHeader(k.AF_UNSPEC, typeof which === 'number' ? which : 0);
   if (typeof which === 'string') writer.text(k.IFLA_IFNAME, which);
+  inNamespace(writer, namespaceId);
   return writer.attribute(k.IFLA_EXT_MASK, (w) => w.u32(k.RTEXT_FILTER_SKIP_STATS)).finish();
 }
 
@@ -195,8 +226,9 @@ export function encodeSetMacvlanMode(
   index: number,
   kind: 'macvlan' | 'macvtap',
   mode: MacvlanMode,
+  namespaceId?: number,
 ): Uint8Array {
-  return linkHeader(k.AF_UNSPEC, index)
+  return inNamespace(linkHeader(k.AF_UNSPEC, index), namespaceId)
     .nested(k.IFLA_LINKINFO, (info) =>
       info
         .text(k.IFLA_INFO_KIND, kind)
@@ -205,6 +237,11 @@ export function encodeSetMacvlanMode(
         ),
     )
     .finish();
+}
+
+function inNamespace(writer: HostWriter, namespaceId: number | undefined): HostWriter {
+  if (namespaceId !== undefined) writer.attribute(k.IFLA_TARGET_NETNSID, (w) => w.s32(namespaceId));
+  return writer;
 }
 
 /** struct ifinfomsg. */

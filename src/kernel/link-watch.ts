@@ -1,17 +1,23 @@
 import { EventEmitter } from 'node:events';
+import process from 'node:process';
 import { isDeepStrictEqual } from 'node:util';
 import {
   decodeLink,
   decodeMessages,
+  decodeNamespace,
   type Link,
   type LinkMessage,
+  type NamespaceMessage,
   type NetlinkMessage,
   RTM_DELLINK,
+  RTM_DELNSID,
   RTM_NEWLINK,
+  RTM_NEWNSID,
   RTNLGRP_LINK,
+  RTNLGRP_NSID,
 } from '../../protocols/rtnetlink/index.ts';
 import { type NetlinkMessageIn, NetlinkSocket } from '../raw-socket/index.ts';
-import { KernelError } from './kernel-error.ts';
+import { hasCode, KernelError } from './kernel-error.ts';
 import type { Rtnetlink } from './rtnetlink.ts';
 
 const RETRY_AFTER = 1000;
@@ -34,6 +40,10 @@ export interface LinkWatchEvents {
   removed: [link: Link, movedTo?: MovedTo];
   /** Events were lost (the machine was too slow for them) and the table has been read anew; the differences were emitted. */
   resynced: [];
+  /** Of another namespace that has an id in ours. */
+  foreign: [namespaceId: number, message: LinkMessage];
+  /** A namespace got an id in ours, or lost it with its end. */
+  namespace: [message: NamespaceMessage];
   /** Events or the table could not be read. The watch goes on: it reads the table anew by itself. */
   error: [error: KernelError];
 }
@@ -46,6 +56,7 @@ export interface LinkWatchEvents {
 export class LinkWatch extends EventEmitter<LinkWatchEvents> {
   readonly #rtnetlink: Rtnetlink;
   readonly #socket: NetlinkSocket;
+  #self: number | undefined;
   #links = new Map<number, Link>();
   #byName = new Map<string, Link>();
   /** Events held back while the table is read; undefined otherwise. */
@@ -60,7 +71,8 @@ export class LinkWatch extends EventEmitter<LinkWatchEvents> {
     this.#rtnetlink = rtnetlink;
     try {
       this.#socket = new NetlinkSocket({
-        groups: [RTNLGRP_LINK],
+        groups: [RTNLGRP_LINK, RTNLGRP_NSID],
+        listenAllNamespaces: true,
         receiveBuffer: options.receiveBuffer ?? 4 * 1024 * 1024,
         onMessages: (datagrams) => this.#receive(datagrams),
         onError: (error) => {
@@ -73,8 +85,19 @@ export class LinkWatch extends EventEmitter<LinkWatchEvents> {
     }
   }
 
+  /** Id of our own namespace among those that have one; undefined: other namespaces cannot be seen. */
+  get self(): number | undefined {
+    return this.#self;
+  }
+
   /** Reads the table; `added` is emitted for every link. Rejects with KernelError. */
   async start(): Promise<void> {
+    try {
+      // Events of ours bear an id too once we have one: so we have one from the beginning, and know it.
+      if (this.#socket.allNamespaces) this.#self = await this.#rtnetlink.namespaceId({ pid: process.pid });
+    } catch (error) {
+      if (!hasCode(error, 'EPERM')) throw error;
+    }
     await this.#readTable();
   }
 
@@ -94,11 +117,15 @@ export class LinkWatch extends EventEmitter<LinkWatchEvents> {
   }
 
   #receive(datagrams: NetlinkMessageIn[]): void {
-    for (const { octets, portId } of datagrams) {
+    for (const { octets, portId, namespaceId } of datagrams) {
       if (portId !== 0) continue;
+      const isForeign = namespaceId !== undefined && namespaceId !== this.#self;
       let events: LinkMessage[];
+      let namespaces: NamespaceMessage[];
       try {
-        events = decodeMessages(octets).filter(isLinkMessage).map(decodeLink);
+        const messages = decodeMessages(octets);
+        events = messages.filter(isLinkMessage).map(decodeLink);
+        namespaces = isForeign ? [] : messages.filter(isNamespaceMessage).map(decodeNamespace);
       } catch (error) {
         const reason = `an event cannot be read: ${(error as Error).message}`;
         this.#report(new KernelError('follow the network interfaces', 'EBADMSG', reason));
@@ -107,9 +134,11 @@ export class LinkWatch extends EventEmitter<LinkWatchEvents> {
       }
       for (const event of events) {
         if (this.#closed) return;
-        if (this.#held) this.#held.push(event);
+        if (isForeign) this.emit('foreign', namespaceId, event);
+        else if (this.#held) this.#held.push(event);
         else this.#apply(event);
       }
+      for (const namespace of namespaces) this.emit('namespace', namespace);
     }
   }
 
@@ -207,6 +236,10 @@ export class LinkWatch extends EventEmitter<LinkWatchEvents> {
 
 function isLinkMessage({ type }: NetlinkMessage): boolean {
   return type === RTM_NEWLINK || type === RTM_DELLINK;
+}
+
+function isNamespaceMessage({ type }: NetlinkMessage): boolean {
+  return type === RTM_NEWNSID || type === RTM_DELNSID;
 }
 
 /** The link after the event; undefined: it is not, or no longer, there. */

@@ -5,17 +5,21 @@ import {
   decodeFdbEntry,
   decodeLink,
   decodeMessages,
+  decodeNamespace,
   encodeDelFdbEntry,
   encodeDumpFdb,
   encodeGetFdbEntry,
   encodeGetLink,
+  encodeGetNamespace,
   encodeMessage,
   encodeNewFdbEntry,
+  encodeNewNamespace,
   encodeSetBridgePort,
   encodeSetMacvlanMode,
   type FdbEntry,
   type Link,
   type MacvlanMode,
+  type NamespaceReference,
   type NetlinkMessage,
   NLM_F_ACK,
   NLM_F_CREATE,
@@ -28,8 +32,10 @@ import {
   RTM_DELNEIGH,
   RTM_GETLINK,
   RTM_GETNEIGH,
+  RTM_GETNSID,
   RTM_NEWLINK,
   RTM_NEWNEIGH,
+  RTM_NEWNSID,
   RTM_SETLINK,
 } from '../../protocols/rtnetlink/index.ts';
 import { type NetlinkMessageIn, NetlinkSocket } from '../raw-socket/index.ts';
@@ -87,24 +93,47 @@ export class Rtnetlink {
     this.#failAll((what) => new KernelError(what, 'ECANCELED', 'evbd is stopping'));
   }
 
-  /** All links; consistent, or EINTR when the table kept changing while it was read. */
-  links(): Promise<Link[]> {
+  /**
+   * All links, of our namespace or of one that has an id there; consistent, or EINTR when the table kept changing while it was
+   * read. EINVAL: no namespace has that id.
+   */
+  links(namespaceId?: number): Promise<Link[]> {
     return this.#dump(
       'list the network interfaces',
       RTM_GETLINK,
-      encodeGetLink(),
+      encodeGetLink(undefined, namespaceId),
       (message) => decodeLink(message).link,
     );
   }
 
   /** By index or name; undefined when there is none. */
-  async link(which: number | string): Promise<Link | undefined> {
+  async link(which: number | string, namespaceId?: number): Promise<Link | undefined> {
     const what = `look up interface ${which}`;
-    const links = await this.#unless(
-      'ENODEV',
-      this.request(what, RTM_GETLINK, 0, encodeGetLink(which), decodeLink),
-    );
+    const payload = encodeGetLink(which, namespaceId);
+    const links = await this.#unless('ENODEV', this.request(what, RTM_GETLINK, 0, payload, decodeLink));
     return links[0]?.link;
+  }
+
+  /** Ids of the network namespaces that have one in ours. */
+  async namespaces(): Promise<number[]> {
+    const what = 'list the network namespaces';
+    const found = await this.#dump(what, RTM_GETNSID, encodeGetNamespace(), decodeNamespace);
+    return found.flatMap(({ namespaceId }) => namespaceId ?? []);
+  }
+
+  /** The id of a namespace in ours; it is given one where it has none. */
+  async namespaceId(which: NamespaceReference): Promise<number> {
+    const what = 'look up a network namespace';
+    const ask = async () =>
+      (await this.request(what, RTM_GETNSID, 0, encodeGetNamespace(which), decodeNamespace))[0]?.namespaceId;
+    const known = await ask();
+    if (known !== undefined) return known;
+    // Somebody else may be faster.
+    const given = this.request('name a network namespace', RTM_NEWNSID, 0, encodeNewNamespace(which));
+    await this.#unless('EEXIST', given);
+    const id = await ask();
+    if (id === undefined) throw new KernelError(what, 'ENOENT', 'it has no id');
+    return id;
   }
 
   /** ENODEV: no such link; EOPNOTSUPP: it is in no bridge. Kernels ignore a flag that they do not know. */
@@ -116,12 +145,13 @@ export class Rtnetlink {
     await this.request(what, RTM_SETLINK, 0, encodeSetBridgePort(index, change));
   }
 
-  async setMacvlanMode(link: Link, mode: MacvlanMode): Promise<void> {
+  /** `namespaceId`: where the link is, undefined in ours. ENODEV: no such link; EINVAL: no such namespace. */
+  async setMacvlanMode(link: Link, mode: MacvlanMode, namespaceId?: number): Promise<void> {
     const what = `set ${link.name} to macvlan mode ${mode}`;
     if (link.kind !== 'macvlan' && link.kind !== 'macvtap') {
       throw new KernelError(what, 'EOPNOTSUPP', 'it is neither a macvlan nor a macvtap');
     }
-    await this.request(what, RTM_NEWLINK, 0, encodeSetMacvlanMode(link.index, link.kind, mode));
+    await this.request(what, RTM_NEWLINK, 0, encodeSetMacvlanMode(link.index, link.kind, mode, namespaceId));
   }
 
   /** The bridge's entries for one port, without the device's own filter (`self`). */

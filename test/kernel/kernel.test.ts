@@ -51,6 +51,21 @@ describe.runIf(ready)('link watch', () => {
   it.each(scenariosOf('link-watch'))('%s', { timeout: 60_000 }, (name) => run('link-watch', name));
 });
 
+/** With a mount namespace too, in which the namespaces that the scenario makes are named. */
+const withMounts = ([...command]: string[]) => [
+  'unshare',
+  ...(isRoot ? [] : ['--user', '--map-root-user']),
+  '--net',
+  '--mount',
+  ...command,
+];
+
+describe.runIf(ready && needs({ programs: ['mount', 'unshare'] }))('slave watch', () => {
+  it.each(scenariosOf('slave-watch'))('%s', { timeout: 120_000 }, (name) =>
+    run('slave-watch', name, withMounts),
+  );
+});
+
 describe.runIf(ready && needs({ programs: ['setpriv'] }))('an ordinary user', () => {
   const asUser = (command: string[]) => (isRoot ? [...NOBODY, ...command] : command);
 

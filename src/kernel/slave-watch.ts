@@ -1,0 +1,310 @@
+import { EventEmitter } from 'node:events';
+import { closeSync, openSync, readdirSync, statSync } from 'node:fs';
+import type { MacAddress } from '../../protocols/octets/index.ts';
+import type { Link, LinkMessage, NamespaceMessage, VlanTag } from '../../protocols/rtnetlink/index.ts';
+import { hasCode, KernelError } from './kernel-error.ts';
+import type { LinkWatch, MovedTo } from './link-watch.ts';
+import type { Rtnetlink } from './rtnetlink.ts';
+
+export const SLAVE_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'] as const;
+
+/** A virtual interface on top of an uplink, wherever it lives. */
+export interface Slave {
+  /** Its own as long as it lives, also when it is renamed or moves to another namespace. */
+  readonly serial: number;
+  readonly name: string;
+  readonly index: number;
+  /** Id of the namespace that it is in; undefined: ours. */
+  readonly namespaceId?: number;
+  readonly kind: (typeof SLAVE_KINDS)[number];
+  readonly mode: string;
+  /** Its frames go to the adjacent switch, also those for its neighbours. */
+  readonly vepa: boolean;
+  /** Absent where it has none of six octets. */
+  readonly mac?: MacAddress;
+  /** Of the VLAN devices between it and the uplink, the one that it stands on first. */
+  readonly vlans: readonly VlanTag[];
+  /** Index of the uplink, in our namespace. */
+  readonly uplink: number;
+}
+
+interface Candidate {
+  serial: number;
+  link: Link;
+  namespaceId: number | undefined;
+}
+
+/** Folders in which container engines and iproute2 keep namespaces without a process. */
+const NAMESPACE_FOLDERS = ['/run/netns', '/run/docker/netns', '/var/run/netns'];
+/** VLAN devices on top of each other; the kernel takes less. */
+const NESTING_MAX = 8;
+
+/**
+ * The macvlan and ipvlan slaves of every interface of our namespace, also those that live in other namespaces. It is driven by
+ * the kernel's events; what they cannot tell is looked up: slaves that are elsewhere already when we start, or that move from
+ * one foreign namespace to another. A change of mode the kernel tells only of a slave that is up. Emits `changed` once for all that came together, `trouble` with a line for the log.
+ */
+export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: string] }> {
+  readonly #rtnetlink: Rtnetlink;
+  readonly #links: LinkWatch;
+  readonly #candidates = new Map<string, Candidate>();
+  /** Left a foreign namespace for one that we have not found yet. */
+  readonly #moving = new Set<Candidate>();
+  #serials = 0;
+  #told = false;
+  #search: Promise<void> | undefined;
+  #searchAgain = false;
+  #closed = false;
+
+  /** Listens from here on; `start()` once the link watch has its table. */
+  constructor(rtnetlink: Rtnetlink, links: LinkWatch) {
+    super();
+    this.#rtnetlink = rtnetlink;
+    this.#links = links;
+    links.on('added', (link) => this.#put(link, undefined));
+    links.on('changed', (link) => this.#put(link, undefined));
+    links.on('removed', (link, movedTo) => this.#removed(link, movedTo));
+    links.on('foreign', (namespaceId, message) => this.#foreign(namespaceId, message));
+    links.on('namespace', (message) => this.#namespace(message));
+    links.on('resynced', () => void this.search());
+  }
+
+  /** Finds the slaves that live elsewhere already. */
+  async start(): Promise<void> {
+    for (const link of this.#links.links) this.#put(link, undefined);
+    await this.search();
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** Those on top of an interface of our namespace. */
+  slavesOf(uplink: number): Slave[] {
+    return [...this.#candidates.values(), ...this.#moving].flatMap((candidate) => {
+      const slave = this.#slave(candidate);
+      return slave?.uplink === uplink ? [slave] : [];
+    });
+  }
+
+  /** Looks into every namespace that can be found. Never rejects. */
+  search(): Promise<void> {
+    this.#searchAgain = this.#search !== undefined;
+    this.#search ??= this.#searchAll().finally(() => {
+      this.#search = undefined;
+      if (this.#searchAgain && !this.#closed) void this.search();
+    });
+    return this.#search;
+  }
+
+  #slave({ serial, link, namespaceId }: Candidate): Slave | undefined {
+    const vlans: VlanTag[] = [];
+    let below = this.#links.get(link.parent ?? 0);
+    while (below?.vlan !== undefined && below.parent !== undefined && vlans.length < NESTING_MAX) {
+      vlans.push(below.vlan);
+      below = this.#links.get(below.parent);
+    }
+    if (below === undefined) return undefined;
+    const { name, index, macvlanMode, ipvlan, mac } = link;
+    const mode = macvlanMode ?? (ipvlan === undefined ? 'unknown' : `${ipvlan.mode} ${ipvlan.isolation}`);
+    return {
+      serial,
+      name,
+      index,
+      ...(namespaceId === undefined ? {} : { namespaceId }),
+      kind: link.kind as Slave['kind'],
+      mode,
+      vepa: macvlanMode === 'vepa' || ipvlan?.isolation === 'vepa',
+      ...(mac === undefined ? {} : { mac }),
+      vlans,
+      uplink: below.index,
+    };
+  }
+
+  /** A link as it is now, in our namespace or in one where its lower device is ours. */
+  #put(link: Link, namespaceId: number | undefined): void {
+    if (!isCandidate(link)) {
+      // What is below the slaves may have changed.
+      if (namespaceId === undefined && this.#candidates.size > 0) this.#tell();
+      return;
+    }
+    const inOurs = link.linkNamespaceId === undefined || link.linkNamespaceId === this.#links.self;
+    if (namespaceId === undefined && !inOurs) return;
+    const key = keyOf(link.index, namespaceId);
+    const known = this.#candidates.get(key) ?? this.#arrival(link);
+    const serial = known?.serial ?? ++this.#serials;
+    this.#candidates.set(key, { serial, link, namespaceId });
+    this.#tell();
+  }
+
+  /** One that left a foreign namespace, come to rest: with the index that it was to have, or with the address that it had. */
+  #arrival(link: Link): Candidate | undefined {
+    const alike = ({ link: left }: Candidate) => left.parent === link.parent && left.kind === link.kind;
+    const moving = [...this.#moving].filter(alike);
+    const found =
+      moving.find(({ link: left }) => left.mac === link.mac) ??
+      moving.find(({ link: left }) => left.index === link.index);
+    if (found !== undefined) this.#moving.delete(found);
+    return found;
+  }
+
+  #removed(link: Link, movedTo: MovedTo | undefined): void {
+    const key = keyOf(link.index, undefined);
+    const candidate = this.#candidates.get(key);
+    this.#candidates.delete(key);
+    if (candidate !== undefined && movedTo !== undefined) {
+      const { namespaceId, index } = movedTo;
+      const there = keyOf(index, namespaceId);
+      // What has been heard from there already is newer.
+      const newer = this.#candidates.get(there)?.link ?? { ...candidate.link, index };
+      this.#candidates.set(there, { serial: candidate.serial, link: newer, namespaceId });
+    }
+    if (candidate !== undefined || this.#candidates.size > 0) this.#tell();
+  }
+
+  #foreign(namespaceId: number, message: LinkMessage): void {
+    const { deleted, family, link, newNamespaceId, newIndex } = message;
+    if (family !== 'link') return;
+    const key = keyOf(link.index, namespaceId);
+    const candidate = this.#candidates.get(key);
+    if (!deleted) {
+      if (candidate !== undefined) this.#put(link, namespaceId);
+      else if (isCandidate(link)) void this.#verify(link.index, namespaceId);
+      return;
+    }
+    if (candidate === undefined) return;
+    this.#candidates.delete(key);
+    if (newNamespaceId !== undefined) {
+      // Its new namespace is told by an id that only the one it left knows.
+      this.#moving.add({ ...candidate, link: { ...candidate.link, index: newIndex ?? link.index } });
+      void this.search();
+    } else this.#tell();
+  }
+
+  #namespace({ deleted, namespaceId }: NamespaceMessage): void {
+    if (namespaceId === undefined || namespaceId === this.#links.self) return;
+    if (!deleted) {
+      void this.#look(namespaceId);
+      return;
+    }
+    // A namespace that ends takes its interfaces along without a word.
+    for (const [key, candidate] of this.#candidates)
+      if (candidate.namespaceId === namespaceId) this.#candidates.delete(key);
+    this.#tell();
+  }
+
+  /** Whether the lower device of a foreign interface is ours only its kernel table tells, seen from here. */
+  async #verify(index: number, namespaceId: number): Promise<void> {
+    try {
+      const link = await this.#rtnetlink.link(index, namespaceId);
+      if (link !== undefined) this.#adopt(link, namespaceId);
+    } catch (error) {
+      this.#trouble(error);
+    }
+  }
+
+  /** The slaves in one namespace. */
+  async #look(namespaceId: number): Promise<void> {
+    try {
+      for (const link of await this.#rtnetlink.links(namespaceId)) this.#adopt(link, namespaceId);
+    } catch (error) {
+      this.#trouble(error);
+    }
+  }
+
+  #adopt(link: Link, namespaceId: number): void {
+    if (this.#closed || link.linkNamespaceId !== this.#links.self) return;
+    // An event that came since is newer.
+    if (!this.#candidates.has(keyOf(link.index, namespaceId))) this.#put(link, namespaceId);
+  }
+
+  async #searchAll(): Promise<void> {
+    const { self } = this.#links;
+    const moving = [...this.#moving];
+    if (self !== undefined) {
+      await this.#nameNamespaces();
+      try {
+        for (const id of await this.#rtnetlink.namespaces()) if (id !== self) await this.#look(id);
+      } catch (error) {
+        this.#trouble(error);
+      }
+    }
+    for (const candidate of moving) this.#moving.delete(candidate);
+    this.#tell();
+  }
+
+  /** The kernel tells of namespaces only that have an id in ours. */
+  async #nameNamespaces(): Promise<void> {
+    for (const path of namespacePaths()) {
+      let fd: number;
+      try {
+        fd = openSync(path, 'r');
+      } catch {
+        // It ended meanwhile, or is not ours to look into.
+        continue;
+      }
+      try {
+        await this.#rtnetlink.namespaceId({ fd });
+      } catch (error) {
+        this.#trouble(error);
+      } finally {
+        closeSync(fd);
+      }
+    }
+  }
+
+  /** What has gone meanwhile is no trouble: its event comes. */
+  #trouble(error: unknown): void {
+    if (this.#closed || hasCode(error, 'EINVAL', 'ENODEV', 'ENOENT', 'ECANCELED')) return;
+    const text = error instanceof KernelError ? error.message : String(error);
+    this.emit('trouble', `interfaces in other network namespaces may be missed: ${text}`);
+  }
+
+  /** Once for all that comes within one turn. */
+  #tell(): void {
+    if (this.#told || this.#closed) return;
+    this.#told = true;
+    setImmediate(() => {
+      this.#told = false;
+      if (!this.#closed) this.emit('changed');
+    });
+  }
+}
+
+function keyOf(index: number, namespaceId: number | undefined): string {
+  return `${namespaceId ?? ''}:${index}`;
+}
+
+function isCandidate(link: Link): boolean {
+  return link.parent !== undefined && (SLAVE_KINDS as readonly (string | undefined)[]).includes(link.kind);
+}
+
+/** A path to each network namespace but ours, once. */
+function namespacePaths(): string[] {
+  const paths = new Map<number, string>();
+  const inode = (path: string) => {
+    try {
+      return statSync(path).ino;
+    } catch {
+      return undefined;
+    }
+  };
+  const list = (folder: string) => {
+    try {
+      return readdirSync(folder);
+    } catch {
+      return [];
+    }
+  };
+  const processes = list('/proc').filter((name) => /^\d+$/.test(name));
+  const candidates = [
+    ...NAMESPACE_FOLDERS.flatMap((folder) => list(folder).map((name) => `${folder}/${name}`)),
+    ...processes.map((pid) => `/proc/${pid}/ns/net`),
+  ];
+  const own = inode('/proc/self/ns/net');
+  for (const path of candidates) {
+    const ino = inode(path);
+    if (ino !== undefined && ino !== own && !paths.has(ino)) paths.set(ino, path);
+  }
+  return [...paths.values()];
+}
