@@ -29,6 +29,23 @@ export interface LinkStatus {
   /** Operational values in seconds, by the standard's names (ackTimer, respWaitDelay, ...). */
   timers: Record<string, number>;
   counters: Record<string, number>;
+  /** macvlan and ipvlan interfaces on top of an uplink, in every namespace. */
+  slaves: SlaveStatus[];
+}
+
+export interface SlaveStatus {
+  name: string;
+  kind: string;
+  mode: string;
+  mac: string;
+  /** Of the VLAN device that it stands on; 0: none. */
+  vlan: number;
+  /** Id of its network namespace as `ip netns list-id` shows it; -1: ours. */
+  namespace: number;
+  /** Id of the VSI that it stands for by a rule, or empty. */
+  vsi: string;
+  /** Why it has no VSI, or what is to be known of it. */
+  reason: string;
 }
 
 export interface Filter {

@@ -1,6 +1,6 @@
 /** Links and VSIs as text for people. */
 
-import type { Filter, LinkStatus, RelayState, VsiState, VsiStatus } from '../model.ts';
+import type { Filter, LinkStatus, RelayState, SlaveStatus, VsiState, VsiStatus } from '../model.ts';
 import { type Colour, paint, printable, type Terminal, wrap } from './terminal.ts';
 
 /** Columns of the field names that stand in front of a link's and a VSI's values. */
@@ -16,7 +16,7 @@ export function statusText(
 }
 
 function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Terminal): string {
-  const { name, role, mac, protocol, relay, relayReason, peer, timers, counters } = link;
+  const { name, role, mac, protocol, relay, relayReason, peer, timers, counters, slaves = [] } = link;
   const [colour, meaning] = RELAY[role][relay];
   const page = new Page(terminal);
   page.line('bold', `${name}  ${role} ${mac === '' ? '(no such interface yet)' : mac}`);
@@ -25,10 +25,24 @@ function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Termin
   page.field('peer', peerText(peer));
   page.field('protocol', PROTOCOL[protocol] ?? protocol);
   page.field('VSIs', census(vsis.filter((vsi) => vsi.link === name)));
+  for (const [i, slave] of slaves.slice(0, SLAVES_SHOWN).entries())
+    page.field(i === 0 ? 'slaves' : '', slaveText(slave));
+  if (slaves.length > SLAVES_SHOWN)
+    page.field('', `and ${slaves.length - SLAVES_SHOWN} more (evbctl status ${name} --json)`);
   if (Object.keys(timers).length > 0) page.field('timers', timersText(timers));
   const counts = Object.entries(counters).filter(([, count]) => count > 0);
   page.field('counters', counts.map(([counter, count]) => `${counter} ${count}`).join(', ') || 'all zero');
   return page.text();
+}
+
+/** Slaves of a link that `status` lists. */
+const SLAVES_SHOWN = 16;
+
+function slaveText({ name, kind, mode, mac, vlan, namespace, vsi, reason }: SlaveStatus): string {
+  const place = namespace < 0 ? '' : ` in namespace ${namespace}`;
+  const address = mac === '' ? '' : ` ${mac}${vlan === 0 ? '' : `/${vlan}`}`;
+  const verdict = vsi === '' ? reason : `vsi ${vsi}`;
+  return `${name}${place} ${kind} ${mode}${address}${verdict === '' ? '' : `: ${verdict}`}`;
 }
 
 const PROTOCOL: Record<string, string> = {

@@ -74,7 +74,7 @@ const uplink = section({
   'group-ids': v.optional(flag, false),
   ecp,
   vdp,
-  slaves: v.optional(notYet(['manual'], ['auto']), 'manual'),
+  slaves: v.optional(oneOf(['manual', 'auto']), 'manual'),
   'when-relay-refused': v.optional(notYet(['keep'], ['bridge']), 'keep'),
   libvirt: v.optional(
     v.pipe(

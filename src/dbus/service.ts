@@ -1,6 +1,6 @@
 /** The daemon on a message bus: org.evbd1 with its Manager, Links and VSIs, as the contract names them. */
 
-import type { Daemon, DaemonEvents, LinkStatus, VsiStatus } from '../model.ts';
+import type { Daemon, DaemonEvents, LinkStatus, SlaveStatus, VsiStatus } from '../model.ts';
 import { EvbError } from '../model.ts';
 import { Access } from './access.ts';
 import { type Bus, BusError, CallError, Connection, isSystemBus } from './connection.ts';
@@ -294,6 +294,11 @@ class BusService implements Service {
         Peer: seldom('a{sv}', (link) => peerDictionary(link.peer)),
         Timers: seldom('a{sd}', (link) => link.timers),
         Counters: { type: 'a{st}', changes: 'often', get: () => this.readLink(name).counters },
+        Slaves: {
+          type: 'aa{sv}',
+          changes: 'often',
+          get: () => this.readLink(name).slaves.map(slaveDictionary),
+        },
       },
     };
   }
@@ -488,6 +493,20 @@ async function asReply(run: () => Promise<readonly Value[]>): Promise<readonly V
       throw new CallError(`${ERROR_PREFIX}${error.name}`, error.message.replace(/\s*\n\s*/g, ' '));
     throw error;
   }
+}
+
+function slaveDictionary(slave: SlaveStatus): Dictionary {
+  const { name, kind, mode, mac, vlan, namespace, vsi, reason } = slave;
+  return {
+    name: new Variant('s', name),
+    kind: new Variant('s', kind),
+    mode: new Variant('s', mode),
+    mac: new Variant('s', mac),
+    vlan: new Variant('q', vlan),
+    namespace: new Variant('i', namespace),
+    vsi: new Variant('s', vsi),
+    reason: new Variant('s', reason),
+  };
 }
 
 function peerDictionary(peer: LinkStatus['peer']): Dictionary {

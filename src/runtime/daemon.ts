@@ -2,10 +2,11 @@ import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
 import type { Config } from '../config/config.ts';
-import { profilesOf } from '../config/profile.ts';
+import { type Profile, profilesOf } from '../config/profile.ts';
 import { BridgePort } from '../kernel/bridge-port.ts';
 import { LinkWatch } from '../kernel/link-watch.ts';
 import { Rtnetlink } from '../kernel/rtnetlink.ts';
+import { SlaveWatch } from '../kernel/slave-watch.ts';
 import {
   type Daemon,
   type DaemonEvents,
@@ -14,6 +15,7 @@ import {
   type VsiRequest,
   type VsiStatus,
 } from '../model.ts';
+import type { Rule } from '../station/association.ts';
 import type { Store } from '../store/store.ts';
 import { epochMicros, now } from './clock.ts';
 import type { Log, Surroundings } from './link-driver.ts';
@@ -41,6 +43,7 @@ export class EvbDaemon implements Daemon {
   readonly #log: Log;
   readonly #rtnetlink: Rtnetlink;
   readonly #watch: LinkWatch;
+  readonly #slaves: SlaveWatch;
   readonly #readConfig: () => Config;
   #config: Config;
   #started = false;
@@ -56,6 +59,7 @@ export class EvbDaemon implements Daemon {
     this.#readConfig = options.readConfig;
     this.#rtnetlink = new Rtnetlink();
     this.#watch = new LinkWatch(this.#rtnetlink);
+    this.#slaves = new SlaveWatch(this.#rtnetlink, this.#watch);
     this.#events.setMaxListeners(0);
   }
 
@@ -66,7 +70,10 @@ export class EvbDaemon implements Daemon {
     this.#watch.on('renamed', (_link, previousName) => this.#update(previousName));
     this.#watch.on('removed', (link) => this.#update(link.name));
     this.#watch.on('error', (error) => this.#log.error({}, error.message));
+    this.#slaves.on('changed', () => this.#updateSlaves());
+    this.#slaves.on('trouble', (text) => this.#log.warn({}, text));
     await this.#watch.start();
+    await this.#slaves.start();
     await this.#store.sinceBoot(readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
     for (const name of [...Object.keys(this.#config.uplinks), ...Object.keys(this.#config.ports)]) {
       await this.#add(name);
@@ -78,6 +85,7 @@ export class EvbDaemon implements Daemon {
     await this.#undoForgotten();
     this.#started = true;
     for (const name of this.#drivers.keys()) this.#update(name);
+    this.#updateSlaves();
   }
 
   /** What `stop` will do to the links. */
@@ -95,6 +103,7 @@ export class EvbDaemon implements Daemon {
       }
     }
     await Promise.all([...this.#drivers.values()].map((driver) => driver.stop()));
+    this.#slaves.close();
     this.#watch.close();
     this.#rtnetlink.close();
     await this.#store.close();
@@ -153,7 +162,7 @@ export class EvbDaemon implements Daemon {
     for (const key of ['on-exit', 'limits', 'profiles', 'rules'] as const) {
       if (!same(before[key], config[key])) changes.push(`${key}: changed`);
     }
-    const forAll = !same(before.profiles, config.profiles) || !same(before.limits, config.limits);
+    const forAll = (['profiles', 'limits', 'rules'] as const).some((key) => !same(before[key], config[key]));
     const kinds = ['uplinks', 'ports'] as const;
     const names = new Set(
       kinds.flatMap((kind) => [...Object.keys(before[kind]), ...Object.keys(config[kind])]),
@@ -229,7 +238,7 @@ export class EvbDaemon implements Daemon {
   #settings<K extends 'uplinks' | 'ports'>(kind: K, name: string) {
     const config = this.#config[kind][name] as Config[K][string];
     const profiles = profilesOf(this.#config, config.interop['manager-octet']);
-    return { config, limits: this.#config.limits, profiles };
+    return { config, limits: this.#config.limits, profiles, rules: rulesOf(this.#config, profiles, name) };
   }
 
   #reconfigure(name: string): void {
@@ -263,6 +272,15 @@ export class EvbDaemon implements Daemon {
 
   #update(name: string): void {
     if (this.#started) this.#drivers.get(name)?.update(this.#watch.get(name));
+  }
+
+  #updateSlaves(): void {
+    if (!this.#started) return;
+    for (const [name, driver] of this.#drivers) {
+      const link = this.#watch.get(name);
+      if (driver instanceof Uplink)
+        driver.setSlaves(link === undefined ? [] : this.#slaves.slavesOf(link.index));
+    }
   }
 
   /** Changes of the kernel at ports that the configuration no longer names. */
@@ -314,6 +332,15 @@ export class EvbDaemon implements Daemon {
       },
     };
   }
+}
+
+/** The rules that may be about one uplink, in their order. */
+function rulesOf({ rules }: Config, profiles: readonly Profile[], uplink: string): Rule[] {
+  return rules.flatMap(({ match, profile }, i) => {
+    if (match.uplink !== undefined && match.uplink !== uplink) return [];
+    const rule = { number: i + 1, profile: profiles.find(({ name }) => name === profile)! };
+    return match.mac === undefined ? [rule] : [{ ...rule, mac: match.mac }];
+  });
 }
 
 function same(a: unknown, b: unknown): boolean {

@@ -11,7 +11,7 @@ import type { Profile } from '../config/profile.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
-import type { Dialect, LinkStatus, RelayState, Role, VsiStatus } from '../model.ts';
+import type { Dialect, LinkStatus, RelayState, Role, SlaveStatus, VsiStatus } from '../model.ts';
 import type { Port } from '../port/port.ts';
 import type { LinkUp, PassedOn, RememberedPeer } from '../port/role.ts';
 import type { SocketError } from '../raw-socket/index.ts';
@@ -113,6 +113,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
       peer: peerStatus(machine.port),
       timers: linkTimers(machine.timers, machine.port),
       counters: { ...this.counters, ...machine.counters, vsis: machine.vsis.size },
+      slaves: this.slaves,
     };
   }
 
@@ -270,6 +271,11 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     const { port } = this.machine;
     const link = this.#socket?.counters ?? this.#counters;
     return { ...link, ...port?.lldp.counters, ...port?.ecpCounters, ...port?.counters };
+  }
+
+  /** What stands on top of the link. */
+  protected get slaves(): SlaveStatus[] {
+    return [];
   }
 
   /** Why the link is not in use; undefined when it is. */

@@ -103,10 +103,11 @@ const NAMESPACE = uuidToOctets(parseUuid('5f8a2b1e-6c0d-5d4e-9a37-0ebd80211b67')
 
 /**
  * Without an id a VSI gets a name-based UUID (RFC 4122, version 5) of its filters: the same guest asked for again, after a
- * restart or on the host it moves to, is the same VSI.
+ * restart or on the host it moves to, is the same VSI. `attempt`: where that of the filters alone is in use by another.
  */
-function derivedId(filters: readonly FilterEntry[]): Uint8Array {
+export function derivedId(filters: readonly FilterEntry[], attempt = 0): Uint8Array {
   const name = filters.map(({ mac, vid, group }) => `${group ?? ''}/${mac ?? ''}/${vid}`).sort();
+  if (attempt > 0) name.push(`#${attempt}`);
   const hash = createHash('sha1').update(NAMESPACE).update(name.join(' ')).digest();
   const octets = new Uint8Array(hash.subarray(0, 16));
   octets[6] = (octets[6]! & 0x0f) | 0x50;

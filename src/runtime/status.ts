@@ -8,7 +8,8 @@ import {
 } from '../../protocols/lldp-codec/index.ts';
 import { macFromOctets, toHex } from '../../protocols/octets/index.ts';
 import { type VdpTimers, type VsiCommand, vsiName } from '../../protocols/vdp/index.ts';
-import type { Filter, LinkStatus, VsiState, VsiStatus } from '../model.ts';
+import type { Slave } from '../kernel/slave-watch.ts';
+import type { Filter, LinkStatus, SlaveStatus, VsiState, VsiStatus } from '../model.ts';
 import type { History } from '../port/history.ts';
 import type { Port } from '../port/port.ts';
 import { epochMicros } from './clock.ts';
@@ -74,6 +75,17 @@ function identifierText({ subtype, id }: Identifier, mac: number): string {
 export function linkTimers(timers: VdpTimers, port: Port | undefined): Record<string, number> {
   const seconds = Object.entries(timers).map(([name, milliseconds]) => [name, milliseconds / 1000]);
   return { ...Object.fromEntries(seconds), ...(port === undefined ? {} : { txTTL: port.lldp.txTTL }) };
+}
+
+export function slaveStatus(
+  slave: Slave,
+  verdict: { vsi: string } | { reason: string } | undefined,
+  vsis: ReadonlyMap<string, { readonly id: string }>,
+): SlaveStatus {
+  const { name, kind, mode, mac = '', vlans, namespaceId = -1 } = slave;
+  const vsi = verdict !== undefined && 'vsi' in verdict ? (vsis.get(verdict.vsi)?.id ?? '') : '';
+  const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : '';
+  return { name, kind, mode, mac, vlan: vlans[0]?.id ?? 0, namespace: namespaceId, vsi, reason };
 }
 
 export function vsiStatus(

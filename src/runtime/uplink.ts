@@ -1,17 +1,26 @@
+import { isDeepStrictEqual } from 'node:util';
 import { CAPABILITY_STATION_ONLY } from '../../protocols/lldp-codec/index.ts';
 import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
-import { vsiKey } from '../../protocols/vdp/index.ts';
+import { VSIID_UUID, vsiKey } from '../../protocols/vdp/index.ts';
 import type { UplinkConfig } from '../config/config.ts';
-import { EvbError, type VsiRequest, type VsiStatus } from '../model.ts';
+import type { Slave } from '../kernel/slave-watch.ts';
+import { EvbError, type SlaveStatus, type VsiRequest, type VsiStatus } from '../model.ts';
 import type { LinkUp } from '../port/role.ts';
+import {
+  Association,
+  type Rule,
+  type RuledSlave,
+  type RuledVsi,
+  type Verdict,
+} from '../station/association.ts';
 import { Station, type StationEffect, type StationPolicy } from '../station/station.ts';
-import type { StationVsi } from '../station/vsi.ts';
+import { isRule, type StationVsi } from '../station/vsi.ts';
 import type { StoredVsi } from '../store/store.ts';
 import { now } from './clock.ts';
 import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.ts';
-import { fromStored, toCommand, toStored } from './requests.ts';
+import { derivedId, fromStored, toCommand, toStored } from './requests.ts';
 import { interopOptions, lldpTiming, systemDescription } from './settings.ts';
-import { vsiStatus } from './status.ts';
+import { slaveStatus, vsiStatus } from './status.ts';
 
 const DEFAULT_TIMEOUT = 20_000;
 const OWNER_DBUS = 'dbus';
@@ -28,17 +37,30 @@ interface Wish {
   profile: string;
 }
 
+export interface UplinkSettings extends LinkSettings<UplinkConfig> {
+  /** Those that may be about this uplink. */
+  rules: readonly Rule[];
+}
+
 /** An uplink of the configuration, run: its station machine, its requests, its part of the store. */
 export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   readonly role = 'station';
   protected readonly machine: Station;
-  #settings: LinkSettings<UplinkConfig>;
+  #settings: UplinkSettings;
   readonly #waiting = new Map<number, Waiting>();
   /** Wishes that are being written and that the machine does not know yet, by VSI; undefined: it is to end. */
   readonly #written = new Map<string, Wish | undefined>();
   #nextTicket = 1;
+  /** undefined: not known yet. */
+  #slaves: readonly Slave[] | undefined;
+  readonly #association = new Association();
+  #verdict: Verdict['slaves'] = new Map();
+  #round: Promise<void> | undefined;
+  #due = false;
+  /** Something is new for those that the bridge has refused for good. */
+  #again = false;
 
-  constructor(name: string, settings: LinkSettings<UplinkConfig>, around: Surroundings) {
+  constructor(name: string, settings: UplinkSettings, around: Surroundings) {
     super(name, around, settings.limits['frames-per-second']);
     this.#settings = settings;
     const { config } = settings;
@@ -51,11 +73,31 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   }
 
   /** What differs is applied to the running link; `peer` and `interop` when it comes up the next time. */
-  reconfigure(settings: LinkSettings<UplinkConfig>): void {
+  reconfigure(settings: UplinkSettings): void {
     const before = this.#settings;
     this.#settings = settings;
     this.applyCommon(before, settings);
     this.perform(this.machine.setPolicy(stationPolicy(settings), now()));
+    this.#again = true;
+    this.#associate();
+  }
+
+  /** What stands on top of the link now. */
+  setSlaves(slaves: readonly Slave[]): void {
+    if (isDeepStrictEqual(slaves, this.#slaves)) return;
+    this.#slaves = slaves;
+    this.#associate();
+    this.linkChanged();
+  }
+
+  override takeUp(): void {
+    super.takeUp();
+    this.#associate();
+  }
+
+  override async stop(): Promise<void> {
+    await super.stop();
+    await this.#round;
   }
 
   override async recall(): Promise<void> {
@@ -99,6 +141,14 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   async deassociate(id: string): Promise<void> {
     const vsi = this.find(id);
     if (vsi === undefined) throw new EvbError('NoSuchVsi', `there is no VSI ${id} on ${this.name}`);
+    if (isRule(vsi.owner) && vsi.wanted !== undefined) {
+      const text = `VSI ${vsi.id} is wanted by rule ${vsi.owner.slice('rule:'.length)} of the configuration`;
+      throw new EvbError('Conflict', `${this.name}: ${text}; it ends with its interface or the rule`);
+    }
+    await this.#end(vsi);
+  }
+
+  async #end(vsi: StationVsi): Promise<void> {
     await this.#durably(vsi.key, undefined);
     // It may have ended by itself while that was written.
     if (!this.machine.vsis.has(vsi.key)) return;
@@ -112,7 +162,76 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
 
   protected override async letGo(): Promise<void> {
     // A VSI whose DeAssociate stays unanswered is over on our side all the same.
-    await Promise.all(this.vsis().map(({ id }) => this.deassociate(id).catch(() => {})));
+    await this.#round;
+    await Promise.all([...this.machine.vsis.values()].map((vsi) => this.#end(vsi).catch(() => {})));
+  }
+
+  protected override get slaves(): SlaveStatus[] {
+    return (this.#slaves ?? []).map((slave) =>
+      slaveStatus(slave, this.#verdict.get(slave.serial), this.machine.vsis),
+    );
+  }
+
+  /** Puts the rules into force, one round at a time, always for the newest slaves. */
+  #associate(): void {
+    this.#due = true;
+    this.#round ??= this.#rounds().finally(() => {
+      this.#round = undefined;
+    });
+  }
+
+  async #rounds(): Promise<void> {
+    // What goes on in this turn belongs to the first round.
+    await Promise.resolve();
+    while (this.#due && !this.released && this.#slaves !== undefined) {
+      this.#due = false;
+      try {
+        await this.#judge();
+      } catch (error) {
+        this.log('error', `rules are not put into force: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  async #judge(): Promise<void> {
+    const { config, rules } = this.#settings;
+    const auto = config.slaves === 'auto';
+    const again = this.#again;
+    this.#again = false;
+    const { want, unwant, slaves } = this.#association.judge(
+      auto ? this.#slaves!.map(ruledSlave) : [],
+      rules,
+      this.machine.vsis,
+      (filters, attempt) => ({ idFormat: VSIID_UUID, id: derivedId(filters, attempt) }),
+      again,
+    );
+    this.#verdict = slaves;
+    await Promise.all(
+      unwant.map(async (key) => {
+        await this.#durably(key, undefined);
+        this.perform(this.machine.unwant(key, undefined, now()));
+      }),
+    );
+    await Promise.all(want.map((wish) => this.#wantByRule(wish)));
+    this.linkChanged();
+  }
+
+  async #wantByRule(wish: RuledVsi): Promise<void> {
+    const { command, owner, profile } = wish;
+    const objection = () => this.machine.objection(command, owner)?.message;
+    const refusal = objection();
+    const key = vsiKey(command);
+    if (refusal === undefined) await this.#durably(key, wish);
+    const since = refusal ?? objection();
+    if (since === undefined) {
+      this.perform(this.machine.want(command, owner, profile, undefined, now()));
+      return;
+    }
+    if (refusal === undefined) await this.#makeDurable(key);
+    const { filters } = command;
+    this.log('warn', `${owner}: ${filters[0]!.mac}/${filters[0]!.vid} is not associated: ${since}`);
+    for (const [serial, verdict] of this.#verdict)
+      if ('vsi' in verdict && verdict.vsi === key) this.#verdict.set(serial, { reason: since });
   }
 
   /** An uplink changes nothing in the kernel. */
@@ -126,6 +245,13 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     switch (effect.kind) {
       case 'vsi':
         this.#tell(effect.vsi, effect.removed);
+        // An address that somebody else had may be the rules' now.
+        if (effect.removed) this.#associate();
+        break;
+      case 'peer':
+        if (effect.neighbour === undefined) this.#again = true;
+        else if (this.#again) this.#associate();
+        this.executeCommon(effect);
         break;
       case 'durable':
         this.report(this.#makeDurable(effect.vsi.key), `VSI ${effect.vsi.id} is not durable`);
@@ -231,4 +357,10 @@ function stationPolicy({ config, limits }: LinkSettings<UplinkConfig>): StationP
     proposal: { r: config.ecp['max-retries'], rte: config.ecp.rte, rwd: config.vdp.rwd, rka: config.vdp.rka },
     vsisPerLink: limits['vsis-per-link'],
   };
+}
+
+/** Of VLAN devices on top of each other the one that the slave stands on counts. */
+function ruledSlave({ serial, vepa, mac, vlans }: Slave): RuledSlave {
+  const vid = vlans[0]?.id;
+  return { serial, vepa, ...(mac === undefined ? {} : { mac }), ...(vid === undefined ? {} : { vid }) };
 }

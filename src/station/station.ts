@@ -20,7 +20,7 @@ import {
 import { EvbError, type RelayState } from '../model.ts';
 import { type LinkUp, type PassedOn, type Protocol, Role, type RoleOptions } from '../port/role.ts';
 import { type PeerPolicy, Treatment } from './treatment.ts';
-import { type Owner, StationVsi } from './vsi.ts';
+import { isRule, type Owner, outranks, StationVsi } from './vsi.ts';
 
 export interface StationPolicy {
   protocol: Protocol;
@@ -128,11 +128,11 @@ export class Station extends Role<OwnEffect, EvbStation> {
     if (problem !== undefined) return new EvbError('InvalidArgument', problem);
     const key = vsiKey(command);
     const known = this.vsis.get(key);
-    if (known !== undefined && known.wanted !== undefined && known.owner !== owner) {
+    if (known?.wanted !== undefined && known.owner !== owner && !outranks(owner, known.owner)) {
       return new EvbError('Conflict', `VSI ${known.id} is owned by ${known.owner}`);
     }
     for (const other of this.vsis.values()) {
-      if (other.key === key || other.wanted === undefined) continue;
+      if (other.key === key || other.wanted === undefined || outranks(owner, other.owner)) continue;
       const shared = command.filters.find((filter) =>
         other.wanted!.filters.some((theirs) => samePair(filter, theirs)),
       );
@@ -173,6 +173,13 @@ export class Station extends Role<OwnEffect, EvbStation> {
     const superseded = vsi.asks(command)
       ? []
       : this.#settle(vsi, new EvbError('Conflict', `VSI ${vsi.id}: another request came meanwhile`));
+    const stepsBack = [...this.vsis.values()].filter(
+      (other) =>
+        other !== vsi &&
+        outranks(owner, other.owner) &&
+        other.wanted?.filters.some((theirs) => command.filters.some((filter) => samePair(filter, theirs))),
+    );
+    superseded.push(...stepsBack.flatMap((other) => this.unwant(other.key, undefined, now)));
     vsi.owner = owner;
     vsi.profile = profile;
     vsi.wanted = command;
@@ -507,7 +514,9 @@ export class Station extends Role<OwnEffect, EvbStation> {
     }
     // The answer to something else may be a late one, a DeAssociate without an error may have crossed our request.
     const doubtful = end === 'mismatch' || status === undefined || status.error === 0;
-    if (end === 'timeout' || end === 'bridge' || (doubtful && vsi.attempts < DOUBTS_MAX)) {
+    // A rule goes on wanting what was refused, unless the bridge says that asking again is of no use.
+    const ruled = isRule(vsi.owner) && status?.hard !== true;
+    if (end === 'timeout' || end === 'bridge' || ruled || (doubtful && vsi.attempts < DOUBTS_MAX)) {
       const pause = Math.min(RETRY_LAST, RETRY_FIRST * 2 ** vsi.attempts++);
       vsi.retryAt = now + pause;
       return [

@@ -12,6 +12,16 @@ import { History } from '../port/history.ts';
 /** dbus, libvirt, or rule:N (the number of the rule in the configuration, from 1). */
 export type Owner = string;
 
+export function isRule(owner: Owner): boolean {
+  return owner.startsWith('rule:');
+}
+
+/** Who asks for the same as somebody of a lower rank takes it over. */
+export function outranks(owner: Owner, other: Owner): boolean {
+  const rank = (of: Owner) => (isRule(of) ? 0 : of === 'libvirt' ? 2 : 1);
+  return rank(owner) > rank(other);
+}
+
 /** A VSI of an uplink: what its owner wants, and where its machine stands. */
 export class StationVsi {
   readonly key: string;

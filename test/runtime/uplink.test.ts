@@ -87,7 +87,7 @@ beforeEach(async () => {
     vsiChanged: ({ state }) => tell(state),
     frame: silent,
   };
-  uplink = new Uplink('eth1', { config: uplinks['eth1']!, limits, profiles: [] }, around);
+  uplink = new Uplink('eth1', { config: uplinks['eth1']!, limits, profiles: [], rules: [] }, around);
   await uplink.recall();
 });
 

@@ -1,0 +1,222 @@
+/** `slaves: auto`: interfaces that anybody makes become VSIs, by the rules of the configuration. */
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { needs } from '../support/needs.ts';
+import { eventually, Host, World } from '../support/world.ts';
+
+const ready = needs({ networkNamespace: true, programs: ['ip', 'bridge', 'dbus-daemon'] });
+
+const CONFIG = `
+uplinks: { eth1: { slaves: auto }, other: {} }
+profiles:
+  web: { manager: 1, type: 1, type-version: 1, vlan: 10 }
+  db: { manager: 1, type: 2, type-version: 1, vlan: 20 }
+rules:
+  - { match: { mac: "52:54:00:*" }, profile: web }
+  - { match: { uplink: eth1, mac: "52:55:*" }, profile: db }
+  - { match: { uplink: other }, profile: db }
+`;
+const mac = (n: number, prefix = '52:54:00') => `${prefix}:00:00:${n.toString(16).padStart(2, '0')}`;
+
+let world: World;
+let station: Host;
+let bridge: Host;
+
+beforeEach(async () => {
+  if (!ready) return;
+  world = await World.wired();
+  world.must('ip', 'netns', 'add', 'c1');
+  world.must('ip', 'netns', 'add', 'c2');
+  station = await Host.create(world, 'sta', CONFIG);
+  bridge = await Host.create(world, 'br', 'ports: { swp1: { enforce: on } }');
+  await bridge.start();
+  await station.start();
+  await station.must('wait', 'eth1', 'relay');
+});
+afterEach(() => world?.end());
+
+const add = (name: string, address: string, ...more: string[]) =>
+  world.in(
+    'sta',
+    'ip',
+    'link',
+    'add',
+    'link',
+    'eth1',
+    'name',
+    name,
+    'address',
+    address,
+    ...more,
+    'type',
+    'macvlan',
+    'mode',
+    'vepa',
+  );
+
+/** What the bridge has associated: MAC/VID and type. */
+const atBridge = async () =>
+  (await bridge.vsis())
+    .filter(({ state }) => state === 'associated')
+    .map(({ filters, type }) => `${filters[0].mac}/${filters[0].vid} ${type}`)
+    .sort();
+const becomes = (...wanted: string[]) =>
+  eventually(atBridge, (is) => JSON.stringify(is) === JSON.stringify(wanted.sort()), `VSIs ${wanted}`);
+const slaves = async () => (await station.link('eth1')).slaves;
+
+describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
+  it('a slave that a rule matches is a VSI as long as it lives, wherever it is', async () => {
+    add('mv0', mac(1));
+    await becomes(`${mac(1)}/10 1`);
+    const [{ id, owner, profile }] = await station.vsis();
+    expect([owner, profile]).toEqual(['rule:1', 'web']);
+    world.in('sta', 'ip', 'link', 'set', 'mv0', 'netns', 'c1');
+    world.in('c1', 'ip', 'link', 'set', 'mv0', 'name', 'eth0', 'address', mac(2));
+    await becomes(`${mac(2)}/10 1`);
+    expect((await station.vsis()).map((vsi) => vsi.id)).toEqual([id]);
+    world.in('c1', 'ip', 'link', 'set', 'eth0', 'netns', 'c2');
+    world.in('c2', 'ip', 'link', 'set', 'eth0', 'address', mac(3));
+    await becomes(`${mac(3)}/10 1`);
+    expect((await station.vsis()).map((vsi) => vsi.id)).toEqual([id]);
+    expect(await slaves()).toMatchObject([
+      { name: 'eth0', kind: 'macvlan', mode: 'vepa', vsi: id, reason: '' },
+    ]);
+    world.must('ip', 'netns', 'del', 'c2');
+    await becomes();
+    expect(world.staticEntries('br', 'swp1')).not.toContain(mac(3));
+  });
+
+  it('the first rule that matches counts; what is none of them, or not in VEPA mode, is left alone and told', async () => {
+    add('one', mac(1));
+    add('two', mac(2, '52:55:00'));
+    add('three', mac(3, '52:56:00'));
+    world.in(
+      'sta',
+      'ip',
+      'link',
+      'add',
+      'link',
+      'eth1',
+      'name',
+      'four',
+      'address',
+      mac(4),
+      'type',
+      'macvlan',
+      'mode',
+      'bridge',
+    );
+    await becomes(`${mac(1)}/10 1`, `${mac(2, '52:55:00')}/20 2`);
+    const told = Object.fromEntries(
+      (await slaves()).map(({ name, reason }: Record<string, string>) => [name, reason]),
+    );
+    expect(told).toEqual({ one: '', two: '', three: 'no rule matches it', four: 'not in VEPA mode' });
+  });
+
+  it('slaves that are there before the daemon, also in other namespaces, and after a restart, are the same VSIs', async () => {
+    await station.stop();
+    add('mv0', mac(1));
+    add('mv1', mac(2));
+    world.in('sta', 'ip', 'link', 'set', 'mv1', 'netns', 'c1');
+    await station.start();
+    await becomes(`${mac(1)}/10 1`, `${mac(2)}/10 1`);
+    const ids = (await station.vsis()).map(({ id }) => id).sort();
+    await station.stop('SIGKILL');
+    world.in('c1', 'ip', 'link', 'del', 'mv1');
+    add('mv2', mac(3));
+    await station.start();
+    await becomes(`${mac(1)}/10 1`, `${mac(3)}/10 1`);
+    expect(ids).toContain((await station.vsis()).find(({ filters }) => filters[0].mac === mac(1)).id);
+  });
+
+  it('what D-Bus asks for goes first; the rule steps back, says so, and takes over again afterwards', async () => {
+    add('mv0', mac(1));
+    await becomes(`${mac(1)}/10 1`);
+    const [{ id }] = await station.vsis();
+    const refused = await station.evbctl('deassociate', id);
+    expect(refused).toMatchObject({ status: 1, stderr: expect.stringContaining('rule 1') });
+    const uuid = '00000000-0000-4000-8000-000000000001';
+    await station.must('associate', 'eth1', '--mac', mac(1), '--profile', 'web', '--id', uuid);
+    expect((await station.vsis()).map((vsi) => [vsi.id, vsi.owner])).toEqual([[uuid, 'dbus']]);
+    await eventually(slaves, ([{ reason }]) => reason.includes('rule 1 steps back'), 'the rule steps back');
+    await station.must('deassociate', uuid);
+    await eventually(
+      async () => (await station.vsis()).map((vsi) => [vsi.id, vsi.owner, vsi.state]),
+      (vsis) => JSON.stringify(vsis) === JSON.stringify([[id, 'rule:1', 'associated']]),
+      'the rule has it again',
+    );
+  });
+
+  it('rules that change are followed at once', async () => {
+    add('mv0', mac(1));
+    await becomes(`${mac(1)}/10 1`);
+    station.configure(
+      CONFIG.replace(
+        'profile: web }\n  - { match: { uplink: eth1',
+        'profile: db }\n  - { match: { uplink: eth1',
+      ),
+    );
+    await station.must('reload');
+    await becomes(`${mac(1)}/20 2`);
+    station.configure(CONFIG.replace('slaves: auto', 'slaves: manual'));
+    await station.must('reload');
+    await becomes();
+    expect(await slaves()).toMatchObject([{ name: 'mv0', vsi: '' }]);
+  });
+
+  it('200 slaves in 20 namespaces, created, moved, renamed, given new addresses and deleted in random order', async () => {
+    const namespaces = Array.from({ length: 20 }, (_, n) => `n${n}`);
+    for (const name of namespaces) world.must('ip', 'netns', 'add', name);
+    const seed = Number(process.env['EVBD_SEED'] ?? Date.now() % 100_000);
+    console.log(`EVBD_SEED=${seed}`);
+    let state = seed;
+    const random = (below: number) => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor((state / 2 ** 32) * below);
+    };
+    const living: { name: string; where: string; address: string }[] = [];
+    let made = 0;
+    let addresses = 0;
+    const fresh = () => {
+      const n = ++addresses;
+      return `52:54:00:00:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}`;
+    };
+    while (made < 200) {
+      const slave = living[random(living.length)];
+      const action = slave === undefined || living.length < 40 ? 0 : random(6);
+      if (slave === undefined || action <= 1) {
+        const name = `s${made++}`;
+        const address = fresh();
+        add(name, address);
+        living.push({ name, where: 'sta', address });
+      } else if (action === 2) {
+        const where = random(5) === 0 ? 'sta' : namespaces[random(20)]!;
+        if (where !== slave.where)
+          world.in(
+            slave.where,
+            'ip',
+            'link',
+            'set',
+            slave.name,
+            'netns',
+            where === 'sta' ? String(station.pid) : where,
+          );
+        slave.where = where;
+      } else if (action === 3) {
+        const name = `s${made++}`;
+        world.in(slave.where, 'ip', 'link', 'set', slave.name, 'name', name);
+        slave.name = name;
+      } else if (action === 4) {
+        slave.address = fresh();
+        world.in(slave.where, 'ip', 'link', 'set', slave.name, 'address', slave.address);
+      } else {
+        world.in(slave.where, 'ip', 'link', 'del', slave.name);
+        living.splice(living.indexOf(slave), 1);
+      }
+    }
+    await becomes(...living.map(({ address }) => `${address}/10 1`));
+    expect(world.staticEntries('br', 'swp1')).toHaveLength(living.length + 1);
+    for (const { name, where } of living) world.in(where, 'ip', 'link', 'del', name);
+    await becomes();
+  });
+});
