@@ -237,6 +237,7 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
         'Peer a{sv}',
         'Timers a{sd}',
         'Counters a{st}',
+        'Slaves aa{sv}',
       ]);
       expect(await members('/org/evbd1/vsi/eth1/one', VSI)).toEqual([
         'Id s',
@@ -279,6 +280,7 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
             }),
             Timers: new Variant('a{sd}', { ackTimer: 0.16384, respWaitDelay: 10.48576 }),
             Counters: new Variant('a{st}', { framesSent: 17, framesReceived: 2 ** 40 }),
+            Slaves: new Variant('aa{sv}', []),
           },
         },
         '/org/evbd1/vsi/eth1/a_2db': {
