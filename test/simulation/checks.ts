@@ -7,7 +7,7 @@ import {
   vsiKey,
 } from '../../protocols/vdp/index.ts';
 import type { Pair } from './pair.ts';
-import { operationalTimers } from './plan.ts';
+import { dialectOf, operationalTimers } from './plan.ts';
 import type { Users } from './users.ts';
 import { fail } from './violation.ts';
 import { type Side, type Word, wordsOf } from './words.ts';
@@ -325,7 +325,11 @@ export class Checks {
     const station = pair.station.machine!;
     const bridge = pair.bridge.machine!;
     const { plan, port, wishes } = pair;
-    if (!station.vdpUp || !bridge.vdpUp) return [`EVB: station ${station.vdpUp}, bridge ${bridge.vdpUp}`];
+    const spoken = dialectOf(plan);
+    for (const { protocol, vdpUp } of [station, bridge]) {
+      if (protocol !== spoken || !vdpUp)
+        return [`EVB: station ${station.protocol}, bridge ${bridge.protocol}, expected ${spoken} and VDP`];
+    }
     const admitted = new Set<MacAddress>(plan.enforce ? [pair.station.around.mac] : []);
     for (const [key, command] of wishes) {
       const vsi = station.vsis.get(key);

@@ -99,16 +99,26 @@ function parsed(words: string[]) {
 
 function trace(seed: number): number {
   const run = new Runner().run(seed, (line) => say(line));
-  for (const line of told(run)) paragraph(line, 0, 4);
+  tell(run);
   if (run.violation === undefined) say(`seed ${seed}: nothing is violated`);
   return run.violation === undefined ? 0 : 1;
+}
+
+function tell(run: Run): void {
+  for (const line of told(run)) paragraph(line, 0, line.length - line.trimStart().length + 2);
 }
 
 async function simulate({ seeds, json }: Options): Promise<number> {
   const began = performance.now();
   const seconds = () => (performance.now() - began) / 1_000;
   const progress = new Progress();
+  let shown = 0;
   const totals = await runSeeds(seeds, new URL('worker.js', import.meta.url), (soFar) => {
+    // At once: a long run that is broken off has told what it found.
+    for (; !json && shown < soFar.violations.length; shown++) {
+      progress.clear();
+      if (shown < TOLD_MAX) tell(soFar.violations[shown]!);
+    }
     const left = (seconds() / soFar.seeds) * (seeds.length - soFar.seeds);
     const rate = soFar.seeds / seconds();
     if (soFar.seeds > 0) {
@@ -143,9 +153,7 @@ function report(seeds: readonly number[], totals: Totals, seconds: number): void
   for (const [reason, times] of [...refusals].sort(([, a], [, b]) => b - a))
     paragraph(`${String(times).padStart(6)}  ${reason}`, 2, 10);
   say('');
-  for (const run of violations.slice(0, TOLD_MAX))
-    for (const line of told(run)) paragraph(line, 0, line.length - line.trimStart().length + 2);
-  if (violations.length > TOLD_MAX)
+  if (violations.length > 0)
     paragraph(`all seeds that fail: ${violations.map(({ seed }) => seed).join(' ')}`, 0);
   say(violations.length === 0 ? 'nothing is violated' : `${violations.length} seeds fail`);
 }

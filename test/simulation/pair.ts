@@ -302,7 +302,7 @@ function describe(frame: EthernetFrame, reader: Side): string {
 
 export function stationPolicy(plan: PairPlan): StationPolicy {
   return {
-    protocol: 'ratified',
+    protocol: plan.stationProtocol,
     evb: true,
     reflectiveRelay: plan.stationRelay,
     groupIds: plan.stationGroupIds,
@@ -314,7 +314,7 @@ export function stationPolicy(plan: PairPlan): StationPolicy {
 
 export function bridgePolicy(plan: PairPlan): BridgePolicy {
   return {
-    protocol: 'ratified',
+    protocol: plan.bridgeProtocol,
     evb: true,
     reflectiveRelay: plan.bridgeRelay,
     groupIds: plan.bridgeGroupIds,

@@ -1,5 +1,8 @@
+import { ECP_DRAFT_RETRIES } from '../../protocols/ecp/index.ts';
 import type { EvbParameters } from '../../protocols/lldp-codec/index.ts';
-import { type VdpTimers, vdpTimers } from '../../protocols/vdp/index.ts';
+import { VDP_DRAFT_TIMERS, type VdpTimers, vdpTimers } from '../../protocols/vdp/index.ts';
+import { type DialectName, DRAFT_AFTER } from '../../src/port/dialect.ts';
+import type { Protocol } from '../../src/port/role.ts';
 import { Random } from './random.ts';
 
 /** Probabilities of one frame, and mean pauses (milliseconds, 0: never) of what happens by itself. */
@@ -39,6 +42,8 @@ export interface PairPlan {
   otherProposal: EvbParameters;
   stationRelay: 'request' | 'off' | 'assume';
   bridgeRelay: 'allow' | 'deny' | 'always';
+  stationProtocol: Protocol;
+  bridgeProtocol: Protocol;
   stationGroupIds: boolean;
   bridgeGroupIds: boolean;
   enforce: boolean;
@@ -91,6 +96,7 @@ function pairOf(random: Random, kernels: number): PairPlan {
     otherProposal: proposal(),
     stationRelay: usually('request', 'off', 'assume'),
     bridgeRelay: usually('allow', 'deny', 'always'),
+    ...protocolsOf(random),
     stationGroupIds: random.chance(0.3),
     bridgeGroupIds: random.chance(0.5),
     enforce,
@@ -99,6 +105,26 @@ function pairOf(random: Random, kernels: number): PairPlan {
     bridgeVsis: usually(4096, 3),
     faults: faultsOf(random),
   };
+}
+
+/** Such as can agree: who insists on nothing follows the other, two of those speak the standard. */
+function protocolsOf(random: Random): Pick<PairPlan, 'stationProtocol' | 'bridgeProtocol'> {
+  const [stationProtocol, bridgeProtocol] = random.pick<[Protocol, Protocol]>([
+    ['ratified', 'ratified'],
+    ['ratified', 'auto'],
+    ['auto', 'ratified'],
+    ['auto', 'auto'],
+    ['auto', 'auto'],
+    ['draft', 'draft'],
+    ['draft', 'auto'],
+    ['auto', 'draft'],
+  ]);
+  return { stationProtocol, bridgeProtocol };
+}
+
+/** What is spoken in the end. */
+export function dialectOf({ stationProtocol, bridgeProtocol }: PairPlan): DialectName {
+  return stationProtocol === 'draft' || bridgeProtocol === 'draft' ? 'draft' : 'ratified';
 }
 
 function faultsOf(random: Random): Faults {
@@ -135,11 +161,12 @@ const SECOND = 1_000;
 
 /** How long both sides may take to agree once the faults have ended, milliseconds; the sum of what each link of the chain may cost. */
 export function recoveryTime(plan: Plan, pair: PairPlan): number {
-  // What was started before may run with what was proposed before.
+  // What was started before may run with what was proposed before, or in the other dialect.
   const operational = larger(largest(pair), pair.otherProposal);
-  const { r } = operational;
-  const { ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive } =
-    vdpTimers(operational);
+  const { ackTimer, resourceWaitDelay, respWaitDelay, reinitKeepAlive, toutKeepAlive } = longest([
+    vdpTimers(operational),
+    ...(speakDraft(pair) ? [VDP_DRAFT_TIMERS] : []),
+  ]);
   const { msgTxInterval, msgTxHold } = plan.lldp;
   const ttl = (msgTxInterval * msgTxHold + 1) * SECOND;
   // A neighbour that never was (corruption) leaves, the real one speaks, within the credit of one more second.
@@ -149,20 +176,43 @@ export function recoveryTime(plan: Plan, pair: PairPlan): number {
   // What nobody wants any more is given up by the bridge, which may be thinking about it just now.
   const released = resourceWaitDelay + toutKeepAlive;
   // ECP may be busy with what nobody acknowledged.
-  const delivered = 2 * (r + 1) * ackTimer;
-  return negotiated + asked + released + delivered + SECOND;
+  const delivered = 2 * (retriesMax(pair) + 1) * ackTimer;
+  return negotiated + dialectFound(plan, pair) + asked + released + delivered + SECOND;
+}
+
+/** Until a side that insists on no dialect speaks the draft: it may have to find out that it was misled first. */
+function dialectFound({ lldp }: Plan, pair: PairPlan): number {
+  return speakDraft(pair) ? 2 * (DRAFT_AFTER + 1) * lldp.msgTxInterval * SECOND : 0;
+}
+
+function speakDraft({ stationProtocol, bridgeProtocol }: PairPlan): boolean {
+  return stationProtocol !== 'ratified' && bridgeProtocol !== 'ratified';
+}
+
+function retriesMax(pair: PairPlan): number {
+  return Math.max(larger(largest(pair), pair.otherProposal).r, ECP_DRAFT_RETRIES);
 }
 
 /** Once both sides agree: a user's wish, answered. */
 export function answerTime(pair: PairPlan): number {
-  const { ackTimer, reinitKeepAlive } = vdpTimers(largest(pair));
-  return 2 * (largest(pair).r + 1) * ackTimer + reinitKeepAlive + SECOND;
+  const { ackTimer, reinitKeepAlive } = longest(operationalTimers(pair));
+  return 2 * (retriesMax(pair) + 1) * ackTimer + reinitKeepAlive + SECOND;
 }
 
 /** A loss of state that shows in LLDP: two rounds of telling within the credit, the pause between two rounds of asking, the answers. */
 export function promptTime(pair: PairPlan): number {
-  const { r } = largest(pair);
-  return 3 * SECOND + SECOND + 4 * (r + 1) * vdpTimers(largest(pair)).ackTimer;
+  return 3 * SECOND + SECOND + 4 * (retriesMax(pair) + 1) * longest(operationalTimers(pair)).ackTimer;
+}
+
+function longest(timers: readonly VdpTimers[]): VdpTimers {
+  const of = (key: keyof VdpTimers) => Math.max(...timers.map((each) => each[key]));
+  return {
+    ackTimer: of('ackTimer'),
+    resourceWaitDelay: of('resourceWaitDelay'),
+    respWaitDelay: of('respWaitDelay'),
+    reinitKeepAlive: of('reinitKeepAlive'),
+    toutKeepAlive: of('toutKeepAlive'),
+  };
 }
 
 /** LLDPAD_RTE of src/station: what a station offers to lldpad. */
@@ -170,6 +220,7 @@ const LLDPAD_RTE = 8;
 
 /** What both sides may agree on: a station that learns by itself may take its bridge for lldpad. */
 export function operationalTimers(pair: PairPlan): VdpTimers[] {
+  if (dialectOf(pair) === 'draft') return [VDP_DRAFT_TIMERS];
   const { stationProposal, peer } = pair;
   const { rte } = stationProposal;
   const offered = { auto: [rte, LLDPAD_RTE], standard: [rte], lldpad: [LLDPAD_RTE] }[peer];

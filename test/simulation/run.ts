@@ -46,7 +46,8 @@ function worldOf({ pairs }: Plan): string[] {
   return pairs.map(({ faults, ...pair }, index) => {
     const happening = Object.entries(faults).filter(([, rate]) => rate > 0);
     const list = happening.map(([fault, rate]) => `${fault} ${Number(rate.toPrecision(2))}`).join(', ');
-    return `link ${index} (bridge ${pair.kernel}, relay ${pair.stationRelay}/${pair.bridgeRelay}): ${list}`;
+    const spoken = `${pair.stationProtocol}/${pair.bridgeProtocol}`;
+    return `link ${index} (bridge ${pair.kernel}, ${spoken}, relay ${pair.stationRelay}/${pair.bridgeRelay}): ${list}`;
   });
 }
 

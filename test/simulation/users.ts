@@ -3,7 +3,7 @@ import {
   type FilterEntry,
   type VdpHint,
   type VdpRequest,
-  VSIID_LOCAL,
+  VSIID_UUID,
   type VsiCommand,
   vsiKey,
 } from '../../protocols/vdp/index.ts';
@@ -137,7 +137,7 @@ export class Users {
       manager: new Uint8Array(16),
       type: profile ? 2 : random.pick([1, 1, 3]),
       typeVersion: 1,
-      idFormat: VSIID_LOCAL,
+      idFormat: VSIID_UUID,
       id,
       filters: distinct(filters),
       hint,

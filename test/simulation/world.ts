@@ -2,7 +2,7 @@ import type { EvbError } from '../../src/model.ts';
 import { Checks } from './checks.ts';
 import { KernelBridge } from './kernel.ts';
 import { Pair } from './pair.ts';
-import { answerTime, type Plan, promptTime, recoveryTime } from './plan.ts';
+import { answerTime, dialectOf, type Plan, promptTime, recoveryTime } from './plan.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { Users } from './users.ts';
@@ -181,7 +181,11 @@ export class World {
       pair.bridge.kill(true);
       pair.bridge.start(true);
       const { sgid, rrreq, rrstat } = pair.station.machine!.ratified.tlv.stationStatus;
-      const visible = sgid || rrreq || rrstat !== 0;
+      // Who insists on no dialect and has forgotten all begins with the standard.
+      const visible =
+        dialectOf(pair.plan) === 'ratified'
+          ? sgid || rrreq || rrstat !== 0
+          : pair.plan.bridgeProtocol === 'draft';
       this.pass(visible ? promptTime(pair.plan) : recoveryTime(this.plan, pair.plan));
     }
     this.#agree('after the bridges had lost their state');
