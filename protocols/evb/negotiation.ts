@@ -48,10 +48,15 @@ export class ParameterNegotiation {
     return { r: larger('r'), rte: larger('rte'), rwd: larger('rwd'), rka: larger('rka') };
   }
 
-  /** R and RTE are always our own proposal; RWD and RKA are the larger value, flagged when it is the peer's. */
+  /**
+   * R and RTE are always our own proposal; RWD and RKA are the larger value, flagged when it is the peer's. One that the peer has
+   * only flagged may be our own of a run before: hearing ours, it tells what it proposes itself.
+   */
   transmit(): ParameterFields {
-    const rwdRol = this.#remote.rwd > this.#local.rwd;
-    const rkaRol = this.#remote.rka > this.#local.rka;
+    const isPeers = (field: 'rwd' | 'rka') =>
+      this.#remote[field] > this.#local[field] && this.#claimed[field] !== undefined;
+    const rwdRol = isPeers('rwd');
+    const rkaRol = isPeers('rka');
     if (!rwdRol) this.#sentLocal.rwd.add(this.#local.rwd);
     if (!rkaRol) this.#sentLocal.rka.add(this.#local.rka);
     return {

@@ -113,6 +113,29 @@ describe('combination of local and remote values (evb-tlv.md 1.7)', () => {
     expect([us.operational, peer.operational]).toEqual([PROPOSAL, PROPOSAL]);
   });
 
+  test('what the run before proposed and this one does not is not kept up by its echo', () => {
+    const peer = bridge({ ...PROPOSAL, rwd: 18, rka: 18 });
+    settle(station({ rwd: 24, rka: 24 }), peer);
+    const us = station();
+    us.receive(peer.tlv);
+    // Until the peer has said what it proposes itself, it may be that.
+    expect(us.operational).toMatchObject({ rwd: 24, rka: 24 });
+    peer.receive(us.tlv);
+    settle(us, peer);
+    expect([us.operational, peer.operational]).toEqual([PROPOSAL, PROPOSAL]);
+  });
+
+  test('what lldpad proposes itself and flags outlives a run of ours', () => {
+    const peer = new LldpadBridge({ ...PROPOSAL, rwd: 24, rka: 24 });
+    settle(station(), peer);
+    const us = station();
+    us.receive(peer.tlv);
+    expect(us.operational).toMatchObject({ rwd: 24, rka: 24 });
+    peer.receive(us.tlv);
+    settle(us, peer);
+    expect(us.operational).toMatchObject({ rwd: 24, rka: 24 });
+  });
+
   test('one garbled LLDPDU does not raise a value for ever', () => {
     const us = station();
     const peer = bridge({ ...PROPOSAL, rwd: 18, rka: 18 });

@@ -283,7 +283,8 @@ export class Checks {
     const { bridge, port, plan } = pair;
     const machine = bridge.machine!;
     if (machine.vsis.size > plan.bridgeVsis) fail(pair, `${machine.vsis.size} VSIs at the bridge`);
-    if (!machine.vdpUp && machine.vsis.size > 0) fail(pair, 'VSIs at the bridge, their station is gone');
+    if (machine.protocol === 'none' && machine.vsis.size > 0)
+      fail(pair, 'VSIs at the bridge, their station is gone');
     this.#memory(pair, 'bridge');
     for (const vsi of machine.vsis.values()) {
       const { state } = vsi.machine;
