@@ -63,6 +63,10 @@ const LINES_FREE = 400;
 /** Seconds: the longest pause before a VSI is asked for again is 60, and it may be refused at the first attempt. */
 const RECOVERY_MAX = 150;
 
+/** Why a station may give a VSI up: a No, thrice an answer to something else, or no words for it between the two. */
+const REFUSAL =
+  /refused|instead of confirming|the bridge answered|confirmed another|not agreed on group|draft 0\.2/;
+
 export async function fuzz(options: FuzzOptions): Promise<FuzzResult> {
   const pair = await Pair.create(options.role, options.dialect);
   try {
@@ -164,13 +168,21 @@ class Run {
   /** What a user sees meanwhile, and does about VSIs that were refused. */
   async #look(): Promise<void> {
     this.#disturbed += (await this.#pair.missing()).filter((line) => line.endsWith('at the station')).length;
-    this.#refused += (await this.#pair.askAgain()).length;
+    await this.#askAgain();
+  }
+
+  /** Only the bridge's own word makes a station give up; a silent bridge, or one that lets go, is asked again. */
+  async #askAgain(): Promise<void> {
+    for (const reason of await this.#pair.askAgain()) {
+      this.#refused++;
+      if (!REFUSAL.test(reason)) this.#failures.push(`a VSI was given up: ${reason}`);
+    }
   }
 
   async #recover(): Promise<void> {
     const began = performance.now();
     for (;;) {
-      this.#refused += (await this.#pair.askAgain()).length;
+      await this.#askAgain();
       const missing = await this.#pair.missing();
       if (!(await this.#pair.knowsItsPeer())) missing.push('the peer is somebody who never was');
       const seconds = (performance.now() - began) / 1000;

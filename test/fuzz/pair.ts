@@ -154,13 +154,13 @@ export class Pair {
     return [...missing, ...others.map(({ id, state }) => `${id} ${state} at the bridge, nobody wants it`)];
   }
 
-  /** Asks again for what the bridge has refused: that is the user's to do. How many there were. */
+  /** Asks again for what the station has given up: that is the user's to do. Why it had, of each. */
   async askAgain(): Promise<string[]> {
-    const refused = (await this.vsis('station')).filter(({ state }) => state === 'failed');
-    const commands = this.#wanted.filter((command) => refused.some(({ id }) => id === vsiName(command)));
+    const failed = (await this.vsis('station')).filter(({ state }) => state === 'failed');
+    const commands = this.#wanted.filter((command) => failed.some(({ id }) => id === vsiName(command)));
     // Under fire it may be refused once more.
     await this.#ask(commands).catch(() => {});
-    return refused.map(({ id, reason }) => `${id}: ${reason}`);
+    return failed.map(({ reason }) => reason);
   }
 
   /** The target's EVB peer has the identity of the other end, not one that somebody made up. */
