@@ -32,7 +32,7 @@ let wire: Capture;
 
 afterEach(() => world?.end());
 
-/** Relay is negotiated afterwards; the capture is lldpad's end of the wire. */
+/** Relay is negotiated afterwards, and lldpad ready for VSIs; the capture is its end of the wire. */
 async function connect(configuration: string, settings: readonly string[]): Promise<void> {
   world = await World.create('sta', 'br');
   const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
@@ -46,6 +46,7 @@ async function connect(configuration: string, settings: readonly string[]): Prom
   await bridge.start();
   lldpad = await Lldpad.start(world, 'sta', 'eth1', settings);
   await bridge.must('wait', 'swp1', 'relay');
+  await lldpad.steady();
 }
 
 const states = async () => (await bridge.vsis()).map(({ state }) => state);
@@ -161,7 +162,11 @@ describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
     await lldpad.request(vsi());
     expect(await lldpad.vsis()).toEqual([]);
     expect(await bridge.vsis()).toEqual([]);
-    const refusals = (await wire.vsis(ID)).filter(({ status }) => status?.ack);
+    const refusals = await eventually(
+      async () => (await wire.vsis(ID)).filter(({ status }) => status?.ack),
+      ({ length }) => length > 0,
+      'our answer in the capture',
+    );
     expect(refusals).toMatchObject([{ request: 'deassociate' }]);
     expect(refusals[0]!.status!.error).not.toBe(0);
   });

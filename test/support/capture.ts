@@ -43,11 +43,14 @@ export class Capture {
     return frames;
   }
 
-  /** The VSI TLVs so far, of the VSI with this id or of all. */
+  /** The VSI TLVs so far, of the VSI with this id or of all. Retransmissions are left out. */
   async vsis(id?: string): Promise<SeenVsi[]> {
-    const all = (await this.frames()).flatMap(({ source, vdp }) =>
-      (vdp?.vsis ?? []).map((vsi) => ({ ...vsi, source: source! })),
-    );
+    const last = new Map<string, number>();
+    const all = (await this.frames()).flatMap(({ source, ecp, vdp }) => {
+      if (vdp === undefined || last.get(source!) === ecp!.sequence) return [];
+      last.set(source!, ecp!.sequence);
+      return vdp.vsis.map((vsi) => ({ ...vsi, source: source! }));
+    });
     return id === undefined ? all : all.filter((vsi) => vsi.id === id);
   }
 }

@@ -93,8 +93,9 @@ export class Lldpad {
   /** Starts it with the configuration that the run before left. Resolves when it answers. */
   async restart(): Promise<void> {
     const world = this.#world;
+    this.log = '';
     const folders = 'mount -t tmpfs tmpfs /dev/shm && mount -t tmpfs tmpfs /run';
-    const command = `${folders} && exec lldpad -V 6 -f ${world.folder}/lldpad-${this.#namespace}.conf`;
+    const command = `${folders} && exec lldpad -V 7 -f ${world.folder}/lldpad-${this.#namespace}.conf`;
     this.#process = world.start(this.#namespace, ['unshare', '--mount', 'sh', '-c', command]);
     for (const stream of [this.#process.stdout!, this.#process.stderr!])
       stream.on('data', (data) => (this.log += data));
@@ -109,6 +110,18 @@ export class Lldpad {
     const ended = once(this.#process, 'exit');
     this.#process.kill(signal);
     await ended;
+  }
+
+  /**
+   * Resolves when its VDP has its timers. It runs VDP a second before, with timers of 0, and throws out at once whatever it grants
+   * (vdp.md 4.2).
+   */
+  async steady(): Promise<void> {
+    await eventually(
+      () => /vdp22_create[^]*data_from_evb/.test(this.log),
+      (has) => has,
+      'lldpad runs no VDP, or has no timers for it',
+    );
   }
 
   /** What its neighbour said last. */
