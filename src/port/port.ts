@@ -159,8 +159,12 @@ export class Port {
     return this.#fromLldp(this.lldp.setPortEnabled(enabled, now));
   }
 
-  /** A VSI TLV for the peer; it takes the place of one about the same VSI that has not left yet. */
+  /**
+   * A VSI TLV for the peer; it takes the place of one about the same VSI that has not left yet. What was begun in another dialect
+   * and has no words in this one is not said; its machine gives up waiting for an answer.
+   */
   say(key: string, manager: Uint8Array, tlv: VsiTlv): void {
+    if (this.#dialect.vdp.objection({ ...tlv, manager }) !== undefined) return;
     this.outbox.put(key, manager, this.#dialect.vdp.encodeVsi(tlv, manager));
   }
 

@@ -294,7 +294,7 @@ export class Station extends Role<OwnEffect, EvbStation> {
       return this.#show(vsi, this.#waitingReason(), now);
     }
     const error = this.#peerObjection(vsi.wanted);
-    if (error !== undefined) return this.#fail(vsi, error.message, error, now);
+    if (error !== undefined) return this.#unasked(vsi, error, now);
     const freeAt = this.#freeAt(vsi, now);
     if (freeAt !== undefined && vsi.machine.state === 'INIT') {
       vsi.retryAt = freeAt;
@@ -355,21 +355,24 @@ export class Station extends Role<OwnEffect, EvbStation> {
       if (vsi.machine.state === 'INIT') effects.push(...this.#ask(vsi, now));
       else if (error !== undefined) {
         vsi.machine.reset();
-        effects.push(...this.#fail(vsi, error.message, error, now));
+        effects.push(...this.#unasked(vsi, error, now));
       } else {
-        effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now));
-        // What was wanted while nobody was there to be asked.
-        if (vsi.wanted !== undefined)
-          effects.push(
-            ...this.#fromMachine(
-              vsi,
-              vsi.machine.command(this.#next(vsi.wanted, this.#freeAt(vsi, now)), now),
-              now,
-            ),
-          );
+        effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now), ...this.#askWanted(vsi, now));
       }
     }
     return [...effects, ...this.flush(now)];
+  }
+
+  /** What was wanted of a VSI in force while nobody was there to be asked. */
+  #askWanted(vsi: StationVsi, now: number): StationEffect[] {
+    const { wanted, machine } = vsi;
+    if (wanted === undefined) return [];
+    const error = this.#peerObjection(wanted);
+    if (error === undefined)
+      return this.#fromMachine(vsi, machine.command(this.#next(wanted, this.#freeAt(vsi, now)), now), now);
+    // What is in force goes on.
+    vsi.wanted = vsi.command;
+    return [...this.#show(vsi, error.message, now), { kind: 'durable', vsi }, ...this.#settle(vsi, error)];
   }
 
   protected override vdp(pdu: VdpPdu, now: number): StationEffect[] {
@@ -531,6 +534,12 @@ export class Station extends Role<OwnEffect, EvbStation> {
       `VSI ${vsi.id} refused: ${what}${status?.hard ? ' (hard error)' : ''}`,
     );
     return this.#fail(vsi, reason, error, now);
+  }
+
+  /** This bridge cannot be asked for it. Where nobody waits to hear that, it stays wanted: another may come, or the same speak otherwise. */
+  #unasked(vsi: StationVsi, error: EvbError, now: number): StationEffect[] {
+    if (vsi.tickets.length > 0) return this.#fail(vsi, error.message, error, now);
+    return [...this.#show(vsi, `waiting: ${error.message}`, now), { kind: 'durable', vsi }];
   }
 
   /** Given up for good: shown as failed, no longer wanted. */

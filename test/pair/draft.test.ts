@@ -256,6 +256,55 @@ describe('what the draft has no words for', () => {
     expect(wire.station.port!.counters.ecpMalformed).toBe(0);
   });
 
+  // Another VSIID is another VSI.
+  it.each(cases.slice(1))(
+    '%s, wanted of a VSI in force while the bridge is away, changes nothing',
+    (_, more, text) => {
+      const wire = draft({ protocol: 'auto', groupIds: true })
+        .up()
+        .pass(FOUND + 10);
+      wire.ask(drafted(1));
+      wire.pass(10);
+      wire.station.frame(goodbye(wire), wire.now);
+      expect([wire.station.protocol, state(wire, 1)]).toEqual(['none', 'associated']);
+      const ticket = wire.ask(drafted(1, 'associate', more));
+      wire.restartBridge().pass(10 * SECOND);
+      expect(outcome(wire, ticket)).toMatch(text);
+      wire.pass(5 * MINUTE);
+      expect([state(wire, 1), atBridge(wire, 1)]).toEqual(['associated', 'associated']);
+      expect(wire.station.vsis.get(key(1))!.wanted).toMatchObject({ filters: drafted(1).filters });
+    },
+  );
+
+  it.each(cases)('%s, in force, is wanted on and comes back with the standard', (_, more) => {
+    const wire = new Wire({ protocol: 'auto', groupIds: true }, { groupIds: true, enforce: false })
+      .up()
+      .pass(10);
+    const command = drafted(1, 'associate', more);
+    const ticket = wire.ask(command);
+    wire.pass(20);
+    const shown = () => wire.station.vsis.get(vsiKey(command))?.state;
+    expect([outcome(wire, ticket), shown()]).toEqual(['done', 'associated']);
+    wire.setBridgePolicy({ protocol: 'draft' });
+    wire.pass(FOUND + MINUTE);
+    expect([protocols(wire), shown()]).toEqual([['draft', 'draft'], 'associating']);
+    wire.setBridgePolicy({ protocol: 'ratified' });
+    wire.pass(MINUTE);
+    expect([protocols(wire), shown()]).toEqual([['ratified', 'ratified'], 'associated']);
+  });
+
+  it('what a bridge that is started again in the draft has in force is let go without a word', () => {
+    const wire = new Wire({}, { enforce: false }).up();
+    wire.tampers = (from, frame) => (from === 'station' ? withDraft(frame) : frame);
+    wire.pass(10);
+    const command = guest(1, 'associate', { filters: [{ vid: 10 }] });
+    wire.ask(command);
+    wire.pass(10);
+    expect([...wire.bridge.vsis.values()].map((vsi) => vsi.state)).toEqual(['associated']);
+    wire.replaceBridge(true, { protocol: 'draft' }).pass(10 * MINUTE);
+    expect([wire.bridge.protocol, wire.bridge.vsis.size]).toEqual(['draft', 0]);
+  });
+
   it('a manager id in the last octet, where that is configured', () => {
     const manager = Uint8Array.from({ length: 16 }, (_, i) => (i === 15 ? 9 : 0));
     const wire = draft({}, {}, { managerOctet: 'last' }).up().pass(10);
@@ -443,6 +492,14 @@ function tampered(
   const { evbDraft, ...rest } = evbOf(frame);
   if (evbDraft === undefined) return frame;
   return { ...frame, payload: encodeLldpdu({ ...rest, evbDraft: change(evbDraft) }).octets };
+}
+
+/** The bridge's shutdown LLDPDU. */
+function goodbye(wire: Wire): EthernetFrame {
+  const [said] = wire.bridge
+    .shutdown(wire.now)
+    .flatMap((effect) => (effect.kind === 'send' ? effect.frame : []));
+  return said!;
 }
 
 function withDraft(frame: EthernetFrame): EthernetFrame {

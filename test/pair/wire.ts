@@ -100,9 +100,10 @@ export class Wire {
 
   /**
    * The daemon of one side is killed and started again, with what a store would have kept: VSIs, and the peer as last heard.
-   * The kernel stays as it is.
+   * The kernel stays as it is. `changes`: of the configuration, meanwhile.
    */
-  replaceBridge(bridged = true): this {
+  replaceBridge(bridged = true, changes: Partial<BridgePolicy> = {}): this {
+    this.#bridgePolicy = { ...this.#bridgePolicy, ...changes };
     const peer = this.bridge.port?.peer;
     const inForce = [...this.bridge.vsis.values()].flatMap(({ machine }) => machine.operCmd ?? []);
     this.bridge = new Bridge(this.#bridgePolicy, options(this.#portOptions));
