@@ -9,9 +9,9 @@ import { eventually, Host, World } from '../support/world.ts';
 const ready = needs({ networkNamespace: true, programs: [...LLDPAD_PROGRAMS, 'bridge'] });
 
 const STATION = ['evbmode=station', 'evbrrreq=yes', 'evbgpid=yes'];
-/** Keepalives every 1.3 s, and given up after 2 s. */
-const QUICK_STATION = [...STATION, 'vdprwd=17', 'vdprka=17'];
-const QUICK = 'vdp: { rwd: 17, rka: 17 }';
+/** Keepalives every 2.6 s, and given up after 5 s. */
+const QUICK_STATION = [...STATION, 'vdprwd=18', 'vdprka=18'];
+const QUICK = 'vdp: { rwd: 18, rka: 18 }';
 
 const MAC = '52:54:00:0a:0b:0c';
 const ID = '9d3f1c20-75b1-4e0e-a4c6-6b1f20d7e359';

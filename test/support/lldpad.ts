@@ -118,7 +118,7 @@ export class Lldpad {
    */
   async steady(): Promise<void> {
     await eventually(
-      () => /vdp22_create[^]*data_from_evb/.test(this.log),
+      () => /vdp22_create[\s\S]*data_from_evb/.test(this.log),
       (has) => has,
       'lldpad runs no VDP, or has no timers for it',
     );
