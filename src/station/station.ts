@@ -491,6 +491,7 @@ export class Station extends Role<OwnEffect, EvbStation> {
         if (vsi.machine.state !== 'WAIT_SYSTEM_CMD') return this.#show(vsi, effect.reason, now);
         // The user's new request failed; what is wanted is again what is in force.
         vsi.wanted = effect.command;
+        vsi.unconfirmed = false;
         const error = new EvbError('Refused', `VSI ${vsi.id}: ${effect.reason}`);
         return [
           ...this.#show(vsi, effect.reason, now),

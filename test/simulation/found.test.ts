@@ -194,6 +194,24 @@ describe('a peer in our own role', () => {
   });
 });
 
+describe('Keep', () => {
+  it('confirms what stands, after its bridge was gone', () => {
+    const wire = associated();
+    wire.kernel = () => 'no';
+    wire.passes = () => false;
+    const ticket = wire.ask(guest(1, 'associate', otherFilters));
+    const said = wire.sent('bridge', ETHERTYPE_LLDP).at(-1)!;
+    const goodbye = encodeLldpdu({ ...decodeLldpdu(said.payload).lldpdu, ttl: 0 }).octets;
+    wire.station.frame({ ...said, payload: goodbye }, wire.now);
+    expect(wire.station.vsis.get(KEY)!.unconfirmed).toBe(true);
+    wire.station.frame(said, wire.now);
+    wire.passes = () => true;
+    wire.pass(1_000);
+    expect(wire.settled.get(ticket)?.error?.message).toContain('the association of before stands');
+    expect([state(wire), wire.station.vsis.get(KEY)!.unconfirmed]).toEqual(['associated', false]);
+  });
+});
+
 describe('what waits for ECP', () => {
   it('is not sent when the peer that it was for has aged', () => {
     const wire = associated();
