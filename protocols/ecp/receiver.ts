@@ -17,7 +17,7 @@ export class EcpReceiver {
   timing: EcpTiming;
   readonly counters = { rxFrameCount: 0, rxDuplicates: 0, rxUnknownSubtype: 0, rxRefused: 0 };
   #dialect: EcpDialect;
-  #lastSequence = -1;
+  #lastSequence: number | undefined;
   #lastSource: MacAddress | undefined;
   #lastHeard = Number.NEGATIVE_INFINITY;
 
@@ -62,7 +62,5 @@ export class EcpReceiver {
   reset(dialect = this.#dialect): void {
     this.#dialect = dialect;
     this.state = 'RECEIVE_WAIT';
-    this.#lastSource = undefined;
-    this.#lastSequence = -1;
   }
 }

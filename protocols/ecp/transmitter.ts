@@ -29,7 +29,7 @@ export class EcpTransmitter {
   #queue: Uint8Array[] = [];
   #ulpdu: Uint8Array | undefined;
   #outstanding: Uint8Array | undefined;
-  /** Numbers that the outstanding ECPDU was sent with. */
+  /** Numbers that the outstanding ECPDU was sent with; none when nothing is outstanding. */
   #numbers: number[] = [];
   #attempts = 0;
   #ackDeadline = Number.POSITIVE_INFINITY;
@@ -38,7 +38,7 @@ export class EcpTransmitter {
   constructor(timing: EcpTiming, firstSequence: number, dialect = ECP_RATIFIED) {
     this.timing = timing;
     this.#dialect = dialect;
-    this.#sequence = previous(firstSequence);
+    this.#sequence = firstSequence - 1;
     this.#waitForReq();
   }
 
@@ -48,7 +48,7 @@ export class EcpTransmitter {
 
   /** Nothing is outstanding and nothing waits: a request given now leaves at once. */
   get idle(): boolean {
-    return this.state === 'WAIT_FOR_REQ' && this.#queue.length === 0;
+    return this.state === 'WAIT_FOR_REQ';
   }
 
   /** INIT_TRANSMIT: what is outstanding or waits was for a peer that is gone. Numbers go on. */
@@ -65,11 +65,7 @@ export class EcpTransmitter {
   }
 
   ack({ subtype, sequence }: Pick<EcpPdu, 'subtype' | 'sequence'>, now: number): EcpTransmitEffect[] {
-    const ackReceived =
-      this.state === 'TRANSMIT_ECPDU' &&
-      subtype === this.#dialect.subtype &&
-      this.#numbers.includes(sequence);
-    if (!ackReceived) return [];
+    if (subtype !== this.#dialect.subtype || !this.#numbers.includes(sequence)) return [];
     const delivered = { kind: 'delivered', sequence, attempts: this.#attempts } as const;
     this.#waitForReq();
     return [delivered, ...this.#run(now)];
@@ -123,8 +119,6 @@ export class EcpTransmitter {
   #waitForReq(): void {
     this.state = 'WAIT_FOR_REQ';
     this.#attempts = 0;
-    this.#ulpdu = undefined;
-    this.#outstanding = undefined;
     this.#numbers = [];
     this.#ackDeadline = Number.POSITIVE_INFINITY;
     this.#sequence = next(this.#sequence);
@@ -134,8 +128,4 @@ export class EcpTransmitter {
 /** 0 is never sent: 65535 is followed by 1 (ecp.md 1.3). */
 function next(sequence: number): number {
   return sequence === 65535 ? 1 : sequence + 1;
-}
-
-function previous(sequence: number): number {
-  return sequence === 1 ? 65535 : sequence - 1;
 }

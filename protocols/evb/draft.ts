@@ -103,7 +103,7 @@ export class EvbDraft {
       });
     else if (was !== undefined && this.vdpAgreed && !before.vdpAgreed)
       changes.push({ kind: 'peerRestarted', reason: 'the peer offers ECP and VDP now' });
-    return this.#recompute(before, this.#relayReason(tlv), changes);
+    return this.#recompute(before, relayReason(tlv), changes);
   }
 
   /** Neighbour lost, aged out or shut down; link down. */
@@ -145,14 +145,6 @@ export class EvbDraft {
     return this.#told.update(this.#build(), changes);
   }
 
-  #relayReason(tlv: EvbDraftTlv): string {
-    if (!this.#policy.reflectiveRelay) return 'relay is not requested';
-    if ((tlv.smode & DRAFT_MODE_RELAY) === 0) return 'the peer does not support reflective relay';
-    return (tlv.cmode & DRAFT_MODE_RELAY) === 0
-      ? 'the bridge has not turned relay on'
-      : 'the bridge reflects';
-  }
-
   #build(): EvbDraftTlv {
     const { remote, vdpAgreed } = this;
     const { reflectiveRelay, always, rte, vsis } = this.#policy;
@@ -161,7 +153,7 @@ export class EvbDraft {
       this.#rte = Math.max(rte, remote.rte);
     const supported = reflectiveRelay || always;
     // What a peer that is not there yet supports is taken for granted, as lldpad does it.
-    const agreed = remote === undefined ? supported : supported && this.relayPossible;
+    const agreed = supported && (remote === undefined || this.relayPossible);
     const relays = this.#role === 'bridge' ? this.relayActive : agreed;
     return {
       smode: supported ? MODES : DRAFT_MODE_STANDARD,
@@ -173,6 +165,11 @@ export class EvbDraft {
       rte: this.#rte,
     };
   }
+}
+
+function relayReason({ smode, cmode }: EvbDraftTlv): string {
+  if ((smode & DRAFT_MODE_RELAY) === 0) return 'the peer does not support reflective relay';
+  return (cmode & DRAFT_MODE_RELAY) === 0 ? 'the bridge has not turned relay on' : 'the bridge reflects';
 }
 
 /** The peer has heard us and speaks VDP with us. */

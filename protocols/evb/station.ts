@@ -79,7 +79,7 @@ export class EvbStation {
     const changes: EvbEffect[] = [];
     if (before === undefined) changes.push({ kind: 'up' });
     if (restarted !== undefined) changes.push({ kind: 'peerRestarted', reason: restarted });
-    return this.#recompute(relayBefore, relayReason(tlv, this.#policy.reflectiveRelay), changes);
+    return this.#recompute(relayBefore, relayReason(tlv), changes);
   }
 
   /** Neighbour lost, aged out or shut down; link down. */
@@ -131,8 +131,7 @@ export class EvbStation {
   }
 }
 
-function relayReason(tlv: EvbTlv, requested: boolean): string {
-  if (!requested) return 'relay is not requested';
+function relayReason(tlv: EvbTlv): string {
   if (tlv.bridgeStatus.rrctr) return 'the bridge reflects';
   return tlv.bridgeStatus.rrcap
     ? 'the bridge has not turned relay on'

@@ -110,7 +110,7 @@ export class LldpAgent {
     this.#portEnabled = enabled;
     this.#nextTick = enabled ? now + SECOND : Number.POSITIVE_INFINITY;
     if (enabled) return this.#run();
-    this.#initializeTx();
+    this.txState = 'TX_LLDP_INITIALIZE';
     this.#run();
     return this.#initializeRx('link down');
   }
@@ -192,7 +192,6 @@ export class LldpAgent {
     if (overslept > 0) {
       this.#nextTick += overslept * SECOND;
       this.#txTTR = Math.max(0, this.#txTTR - overslept);
-      this.#txShutdownWhile = 0;
     }
     while (now >= this.#nextTick) {
       this.#nextTick += SECOND;
@@ -306,11 +305,6 @@ export class LldpAgent {
     this.counters.lldpduLengthErrors += dropped;
     this.counters.statsFramesOutTotal++;
     effects.push({ kind: 'send', lldpdu: octets });
-  }
-
-  #initializeTx(): void {
-    this.txState = 'TX_LLDP_INITIALIZE';
-    this.txTimerState = 'TX_TIMER_INITIALIZE';
   }
 
   #update(neighbour: LldpNeighbour, known: LldpNeighbour | undefined): LldpEffect[] {

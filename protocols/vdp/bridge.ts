@@ -75,7 +75,6 @@ export class VsiBridge {
   resource(result: ResourceResult, now: number): VsiBridgeEffect[] {
     if (this.state !== 'BRIDGE_PROCESSING') return [];
     const command = this.#rxCmd!;
-    this.#rxCmd = undefined;
     if (command.request === 'deassociate') {
       const answer: VsiBridgeEffect = {
         kind: 'send',
@@ -129,7 +128,7 @@ export class VsiBridge {
   advance(now: number): VsiBridgeEffect[] {
     if (now < this.#deadline) return [];
     if (this.state === 'WAIT_STATION_CMD') return this.remove('no keepalive within toutKeepAlive', now);
-    if (this.state !== 'BRIDGE_PROCESSING') return [];
+    // BRIDGE_PROCESSING: resourceTimer
     if (this.vsiState === 'Assoc' && this.#rxCmd!.request !== 'deassociate' && this.dialect.keeps) {
       return this.#keep(this.#rxCmd!, this.operCmd!, VDP_OTHER_FAILURE, now);
     }
@@ -192,7 +191,6 @@ export class VsiBridge {
 
   #waitStationCmd(now: number): VsiBridgeEffect[] {
     this.state = 'WAIT_STATION_CMD';
-    this.#rxCmd = undefined;
     this.#deadline = now + this.timers.toutKeepAlive;
     return this.#evaluateQueued(now);
   }

@@ -6,6 +6,7 @@ import {
   OctetWriter,
   organization,
   readTlv,
+  TLV_MAX_LENGTH,
   TLV_ORGANIZATIONALLY_SPECIFIC,
   type Tlv,
   toHex,
@@ -232,7 +233,7 @@ export function invalidFormatAnswer(invalid: InvalidVsiTlv): VsiTlv | undefined 
 
 /** How many entries of a format one TLV can hold (vdp.md 1.2). */
 export function filterEntriesMax(format: number): number {
-  return Math.floor((511 - VSI_FIXED) / filterEntrySize(format)!);
+  return Math.floor((TLV_MAX_LENGTH - VSI_FIXED) / filterEntrySize(format)!);
 }
 
 /** Octets that a PDU needs besides its VSI TLVs: the Manager ID, and the End TLV that stops lldpad's parser. */

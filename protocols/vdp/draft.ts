@@ -4,6 +4,7 @@ import {
   OctetWriter,
   organization,
   readTlv,
+  TLV_MAX_LENGTH,
   TLV_ORGANIZATIONALLY_SPECIFIC,
   type Tlv,
   writeTlv,
@@ -18,7 +19,7 @@ const VSI = organization(0x001b3f, 0x02);
 const FIXED = 30;
 const PAIR = 8;
 /** MAC/VID pairs that one TLV can hold. */
-export const VDP_DRAFT_PAIRS_MAX = Math.floor((511 - FIXED) / PAIR);
+export const VDP_DRAFT_PAIRS_MAX = Math.floor((TLV_MAX_LENGTH - FIXED) / PAIR);
 
 export const VDP_DRAFT_RESPONSE_MAX = 6;
 const RESPONSE_NAMES = [

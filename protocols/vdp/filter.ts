@@ -54,7 +54,7 @@ export function decodeFilterEntry(reader: OctetReader, format: number): FilterEn
 }
 
 export function encodeFilterEntry(writer: OctetWriter, format: number, entry: FilterEntry): void {
-  if (hasGroup(format)) writer.u32(entry.group ?? 0);
+  if (hasGroup(format)) writer.u32(entry.group!);
   if (hasMac(format)) writer.octets(macToOctets(entry.mac!));
   writer.u16((entry.pcp === undefined ? 0 : 0x8000 | (entry.pcp << 12)) | entry.vid);
 }

@@ -59,8 +59,7 @@ export class VsiStation {
     if (this.state === 'WAIT_SYSTEM_CMD' || this.state === 'INIT') return this.#begin(command, now);
     // What is under way already is not asked twice; it only takes the place of what was to follow it.
     const underWay = this.state === 'STATION_PROCESSING' ? this.sysCmd : this.operCmd;
-    const same =
-      this.state !== 'TRANSMIT_DEASSOC' && underWay !== undefined && sameCommand(command, underWay);
+    const same = this.state !== 'TRANSMIT_DEASSOC' && sameCommand(command, underWay!);
     this.#queued = same ? undefined : command;
     return [];
   }
@@ -152,7 +151,7 @@ export class VsiStation {
       case 'WAIT_SYSTEM_CMD':
         return this.#keepAlive(now);
       case 'STATION_PROCESSING':
-        return this.sysCmd?.request === 'deassociate'
+        return this.sysCmd!.request === 'deassociate'
           ? this.#init('asked', 'deassociated without an answer of the bridge', now)
           : this.#init('timeout', 'no answer of the bridge within respWaitDelay', now);
       case 'TRANSMIT_KEEPALIVE':
