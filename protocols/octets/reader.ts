@@ -63,10 +63,6 @@ export class OctetReader {
     return this.take(this.remaining, 'rest');
   }
 
-  fail(reason: string): never {
-    throw new DecodeError(reason, this.#position);
-  }
-
   #need(length: number, field: string): void {
     if (length > this.remaining) {
       throw new DecodeError(

@@ -239,8 +239,13 @@ describe('transmit machine (ecp.md 1.3)', () => {
 
   test('a queue that is full is the caller`s mistake', () => {
     const ecp = machine();
-    expect(() => {
-      for (let n = 0; n < 100; n++) ecp.request(ulpdu(n), 0);
-    }).toThrow(RangeError);
+    // One leaves at once, 64 wait.
+    for (let n = 0; n < 65; n++) ecp.request(ulpdu(n), 0);
+    expect(() => ecp.request(ulpdu(65), 0)).toThrow(RangeError);
+    expect(ecp.idle).toBe(false);
+  });
+
+  test('the first number is the one handed in, 1 and 65535 too', () => {
+    expect([1, 2, 65535].map((first) => machine(first).sequence)).toEqual([1, 2, 65535]);
   });
 });

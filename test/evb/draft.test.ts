@@ -1,5 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { EvbDraft, type EvbDraftPolicy, type EvbEffect } from '../../protocols/evb/index.ts';
+import {
+  DRAFT_CAPABILITY_ECP,
+  DRAFT_CAPABILITY_RTE,
+  DRAFT_CAPABILITY_VDP,
+  DRAFT_MODE_RELAY,
+  DRAFT_MODE_STANDARD,
+  EvbDraft,
+  type EvbDraftPolicy,
+  type EvbEffect,
+} from '../../protocols/evb/index.ts';
 import type { EvbDraftTlv } from '../../protocols/lldp-codec/index.ts';
 
 const policy = (more: Partial<EvbDraftPolicy> = {}): EvbDraftPolicy => ({
@@ -83,6 +92,7 @@ describe('negotiation (evb-tlv.md 3.3)', () => {
     ['ours is 0: left', 0, peer({ rte: 16 }), 0],
     ['1 counts', 1, peer({ rte: 2 }), 2],
     ['theirs of 1 counts', 1, peer({ rte: 1 }), 1],
+    ['ours before anything is heard', 15, peer({ rte: 15 }), 15],
     ['not agreed: left', 15, peer({ rte: 16, scap: 3 }), 15],
   ])('step 4: rte, %s', (_, rte, tlv, expected) => {
     const us = station({ rte });
@@ -142,19 +152,32 @@ describe('station', () => {
     expect([us.applied(true), us.relayActive]).toEqual([[], false]);
   });
 
-  test.each([
-    ['relay is not requested', { reflectiveRelay: false }, {}],
-    ['the peer does not support reflective relay', {}, { smode: 0x80 }],
-  ])('relay ends: %s', (reason, change, tlv) => {
+  test('relay ends: it is no longer requested', () => {
     const us = station();
     us.receive(peer());
-    us.setPolicy(policy({ ...change, reflectiveRelay: true }));
-    const effects =
-      'smode' in tlv ? us.receive(peer(tlv)) : [...us.setPolicy(policy(change)), ...us.receive(peer())];
-    expect(effects.filter(({ kind }) => kind === 'relay')).toEqual([
-      { kind: 'relay', active: false, reason: 'smode' in tlv ? reason : 'policy changed' },
-    ]);
+    expect(us.setPolicy(policy({ reflectiveRelay: false }))[0]).toEqual({
+      kind: 'relay',
+      active: false,
+      reason: 'policy changed',
+    });
+    expect([us.relayActive, us.receive(peer())]).toEqual([false, []]);
+  });
+
+  test('relay ends: the peer no longer supports it', () => {
+    const us = station();
+    us.receive(peer());
+    expect(us.receive(peer({ smode: 0x80 }))[0]).toEqual({
+      kind: 'relay',
+      active: false,
+      reason: 'the peer does not support reflective relay',
+    });
     expect(us.relayActive).toBe(false);
+  });
+
+  test('always is a word to bridges: a station with it says what it supports', () => {
+    const us = station({ reflectiveRelay: false, always: true });
+    us.receive(peer());
+    expect([us.tlv.smode, us.tlv.cmode, us.relayActive]).toEqual([0xc0, 0x40, false]);
   });
 
   test('lost: told, everything as at the start', () => {
@@ -205,6 +228,14 @@ describe('a peer that lost its state', () => {
     expect(restarts(us.receive(peer({ scap: 4, ccap: 4 })))).toBe(0);
   });
 
+  test('one that still offers neither is not', () => {
+    const us = station();
+    us.receive(peer({ scap: 4, ccap: 4 }));
+    expect(us.receive(peer({ scap: 5, ccap: 5 }))).not.toContainEqual(
+      expect.objectContaining({ kind: 'peerRestarted' }),
+    );
+  });
+
   test('one that offers ECP and VDP only now is asked', () => {
     const us = station();
     us.receive(peer({ scap: 4, ccap: 4 }));
@@ -213,6 +244,11 @@ describe('a peer that lost its state', () => {
       reason: 'the peer offers ECP and VDP now',
     });
   });
+});
+
+test('modes and capabilities (evb-tlv.md 3.1)', () => {
+  expect([DRAFT_MODE_STANDARD, DRAFT_MODE_RELAY]).toEqual([0x80, 0x40]);
+  expect([DRAFT_CAPABILITY_RTE, DRAFT_CAPABILITY_ECP, DRAFT_CAPABILITY_VDP]).toEqual([4, 2, 1]);
 });
 
 describe('bridge', () => {

@@ -220,6 +220,35 @@ describe('a bridge that restarts with the same identity (evb-tlv.md 1.8)', () =>
     });
   });
 
+  test('relay turned off although our request is echoed', () => {
+    const us = station();
+    us.receive(bridgeTlv());
+    us.receive(echoing(us));
+    expect(us.receive(echoing(us, { rrctr: false }))).toContainEqual({
+      kind: 'peerRestarted',
+      reason: 'the bridge turned relay off without being asked: it restarted',
+    });
+  });
+
+  test.each([
+    ['only RRSTAT', false, false, true],
+    ['only SGID', false, true, false],
+  ])('a status with %s is none that was never filled in', (_, relay, groupIds, rrctr) => {
+    const us = station({}, relay, groupIds);
+    us.receive(bridgeTlv({ rrctr }));
+    us.receive(echoing(us, { rrctr }));
+    expect(restarts(us.receive(bridgeTlv({ rrctr })))).toBe(1);
+  });
+
+  test('what a peer echoed that was lost since is forgotten', () => {
+    const us = station();
+    us.receive(bridgeTlv());
+    us.receive(echoing(us));
+    us.lost('link down');
+    us.receive(bridgeTlv());
+    expect(restarts(us.receive(bridgeTlv()))).toBe(0);
+  });
+
   test('told once: until it has echoed again there is no second', () => {
     const us = station();
     us.receive(bridgeTlv());

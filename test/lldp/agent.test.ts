@@ -7,6 +7,7 @@ import {
   type LocalSystem,
 } from '../../protocols/lldp-agent/index.ts';
 import { decodeLldpdu, encodeLldpdu, type Lldpdu } from '../../protocols/lldp-codec/index.ts';
+import type { MacAddress } from '../../protocols/octets/index.ts';
 import { evbVectors, hex } from '../fixtures/vectors.ts';
 import { type At, runUntil } from '../support/virtual-time.ts';
 
@@ -726,5 +727,127 @@ describe('validation (lldp.md 7)', () => {
     lldp.receive(hex(`${MANDATORY} ${TTL} 0000`), 50 * SECOND);
     const gone = runUntil(lldp, 50 * SECOND, 200 * SECOND).filter(({ kind }) => kind === 'neighbourGone');
     expect(gone.map(({ at }) => at)).toEqual([121 * SECOND]);
+  });
+});
+
+describe('a neighbour speaks from one address (lldp.md 6)', () => {
+  const HOME = '02:00:00:00:00:01' as MacAddress;
+  const ELSEWHERE = '02:00:00:00:00:02' as MacAddress;
+  const known = () => {
+    const lldp = running();
+    lldp.receive(pdu(1), 0, HOME);
+    return lldp;
+  };
+
+  test.each([
+    ['a change', pdu(1, 121, { systemName: 'forged' })],
+    ['a shutdown', pdu(1, 0)],
+  ])('%s from elsewhere is discarded and counted', (_, octets) => {
+    const lldp = known();
+    expect(lldp.receive(octets, 1, ELSEWHERE)).toEqual([]);
+    expect([lldp.counters.statsFramesDiscardedTotal, lldp.counters.statsFramesInErrorsTotal]).toEqual([1, 0]);
+    expect([...lldp.neighbours.values()].map(({ source, expires }) => [source, expires])).toEqual([
+      [HOME, 121 * SECOND],
+    ]);
+  });
+
+  test('what is known of it', () => {
+    const lldp = running();
+    const octets = pdu(1, 10);
+    const neighbour = {
+      msap: '4:020000000001/3:020000000001',
+      lldpdu: decodeLldpdu(octets).lldpdu,
+      octets,
+      source: HOME,
+      expires: 10 * SECOND,
+    };
+    expect(lldp.receive(octets, 0, HOME)).toEqual([{ kind: 'neighbour', event: 'new', neighbour }]);
+    expect(lldp.receive(octets, 0, HOME)).toEqual([{ kind: 'neighbour', event: 'refreshed', neighbour }]);
+    expect(lldp.receive(pdu(1, 0), 1, HOME)).toEqual([
+      { kind: 'neighbourGone', neighbour, reason: 'shutdown LLDPDU' },
+    ]);
+    const again = agent();
+    expect(again.resume(octets, 10 * SECOND, 1, HOME)).toEqual([
+      { kind: 'neighbour', event: 'new', neighbour },
+    ]);
+  });
+});
+
+describe('room for a neighbour that speaks EVB', () => {
+  const evb = evbVectors[0]!.tlv;
+  const evbDraft = { smode: 0xc0, scap: 7, cmode: 0x80, ccap: 0, svsi: 0, cvsi: 0, rte: 15 };
+  const fullOf = (more: (n: number) => Partial<Lldpdu>) => {
+    const lldp = running();
+    for (let n = 1; n <= 8; n++) lldp.receive(pdu(n, 121, more(n)), 0);
+    return lldp;
+  };
+
+  test.each([
+    ['ratified', { evb }],
+    ['draft', { evbDraft }],
+  ])('%s: the first of those that do not makes it', (_, more) => {
+    const lldp = fullOf((n) => (n < 3 ? more : {}));
+    expect(heard(lldp.receive(pdu(9, 121, more), 1))).toEqual(['made room for an EVB peer', 'new']);
+    expect([...lldp.neighbours.keys()].map((key) => Number.parseInt(key.slice(12, 14), 16))).toEqual([
+      1, 2, 4, 5, 6, 7, 8, 9,
+    ]);
+    expect([lldp.counters.statsFramesDiscardedTotal, lldp.tooManyNeighbors]).toEqual([0, false]);
+  });
+
+  test('there is none where all of them speak it', () => {
+    const lldp = fullOf((n) => (n % 2 === 0 ? { evb } : { evbDraft }));
+    expect(lldp.receive(pdu(9, 121, { evb }), 1)).toEqual([]);
+    expect([lldp.counters.statsFramesDiscardedTotal, lldp.tooManyNeighbors]).toEqual([1, true]);
+  });
+
+  test('tooManyNeighborsTimer ends with the second it is due', () => {
+    const lldp = fullOf(() => ({}));
+    lldp.receive(pdu(9, 10), 0);
+    lldp.advance(10 * SECOND);
+    expect(lldp.tooManyNeighbors).toBe(false);
+  });
+});
+
+describe('times and states at the edges', () => {
+  test('a port that is down wants nothing', () => {
+    const lldp = running();
+    lldp.setPortEnabled(false, 0);
+    expect(lldp.nextDeadline()).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  test('what was resumed before the port is up is not urgent', () => {
+    const lldp = agent();
+    lldp.resume(pdu(1), 5 * SECOND, 0);
+    expect(lldp.nextDeadline()).toBe(5 * SECOND);
+  });
+
+  test('nothing is resumed where nothing is received', () => {
+    const lldp = agent();
+    lldp.setAdminStatus('enabledTxOnly');
+    expect(lldp.resume(pdu(1), 5 * SECOND, 0)).toEqual([]);
+  });
+
+  test('reception told on again keeps the neighbours', () => {
+    const lldp = running();
+    lldp.receive(pdu(1), 0);
+    expect(heard(lldp.setAdminStatus('enabledRxTx'))).toEqual([]);
+    expect(lldp.neighbours.size).toBe(1);
+  });
+
+  test('lldp.md 4 row 4 TX_TICK: ticks that come late give their credit each', () => {
+    const lldp = running();
+    for (let n = 0; n < 10; n++) lldp.localChanged(local);
+    lldp.advance(3 * SECOND);
+    const before = lldp.counters.statsFramesOutTotal;
+    for (let n = 0; n < 10; n++) lldp.localChanged(local);
+    // One of the three went with the change that still waited.
+    expect(lldp.counters.statsFramesOutTotal - before).toBe(2);
+  });
+
+  test('reinitDelay is over after a long sleep', () => {
+    const lldp = running();
+    lldp.shutdown();
+    lldp.advance(3600 * SECOND);
+    expect(ttls(lldp.setAdminStatus('enabledRxTx'))).toEqual([121]);
   });
 });

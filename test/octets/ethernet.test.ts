@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decodeFrame, encodeFrame, NEAREST_CUSTOMER_BRIDGE } from '../../protocols/ethernet/index.ts';
+import {
+  decodeFrame,
+  encodeFrame,
+  NEAREST_BRIDGE,
+  NEAREST_CUSTOMER_BRIDGE,
+  NEAREST_NON_TPMR_BRIDGE,
+} from '../../protocols/ethernet/index.ts';
 import { DecodeError, type MacAddress, macFromOctets, toHex } from '../../protocols/octets/index.ts';
 import { hex, STATION } from '../fixtures/vectors.ts';
 
@@ -75,4 +81,16 @@ describe('Ethernet frames (lldp.md 1)', () => {
       }),
     );
   });
+});
+
+test('an untagged frame has no taggedVid', () => {
+  expect(decodeFrame(new Uint8Array(60))).not.toHaveProperty('taggedVid');
+});
+
+test('group addresses (lldp.md 1.1)', () => {
+  expect([NEAREST_BRIDGE, NEAREST_NON_TPMR_BRIDGE, NEAREST_CUSTOMER_BRIDGE]).toEqual([
+    '01:80:c2:00:00:0e',
+    '01:80:c2:00:00:03',
+    '01:80:c2:00:00:00',
+  ]);
 });

@@ -186,3 +186,22 @@ test('what OctetReader takes is a copy, of a Buffer too', () => {
   octets.fill(0);
   expect([...taken]).toEqual([1, 2]);
 });
+
+test('a group address is told by the lowest bit of the first octet', () => {
+  expect(isGroupMac('10:00:00:00:00:00' as MacAddress)).toBe(false);
+  expect(isGroupMac('f1:00:00:00:00:00' as MacAddress)).toBe(true);
+});
+
+test.each(['9d3f1c20-75b1-4e0e-a4c6-6b1f20d7e3590'])('"%s" is no UUID', (text) => {
+  expect(parseUuid(text)).toBeUndefined();
+});
+
+test('a reader whose end lies before its start has nothing, and says so', () => {
+  expect(() => new OctetReader(Uint8Array.of(1, 2), 2, 1).u8('x')).toThrow(
+    'x: 1 octets wanted, 0 left (at octet 2)',
+  );
+});
+
+test('a writer takes what is longer than twice its room', () => {
+  expect(new OctetWriter(1).octets(Uint8Array.of(1, 2, 3)).finish()).toEqual(Uint8Array.of(1, 2, 3));
+});

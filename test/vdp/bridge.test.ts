@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import {
   type FilterEntry,
   type ResourceResult,
+  tlvOf,
   type VdpRequest,
   VsiBridge,
   type VsiBridgeEffect,
@@ -454,5 +455,51 @@ describe('resume after a restart of the daemon', () => {
     const vsi = machine();
     vsi.resume(command('preassociate'), 0);
     expect(told(runUntil(vsi, 0, 1e6))).toEqual(['send deassociate 00', 'ended']);
+  });
+});
+
+describe('removal where nothing is in force', () => {
+  test('in INIT nothing is sent', () => {
+    expect(machine().remove('gone', 0)).toEqual([{ kind: 'ended', reason: 'gone' }]);
+  });
+
+  test('after a request that nobody decided nothing is sent again', () => {
+    const vsi = asked('associate');
+    vsi.advance(RESOURCE);
+    expect(vsi.remove('gone', RESOURCE)).toEqual([{ kind: 'ended', reason: 'gone' }]);
+  });
+
+  test('END has no deadline', () => {
+    const vsi = machine();
+    vsi.request(command('deassociate'), 0);
+    expect([vsi.nextDeadline(), vsi.advance(1e9)]).toEqual([Number.POSITIVE_INFINITY, []]);
+  });
+});
+
+describe('effects in full', () => {
+  const manager = new Uint8Array(16).fill(9);
+
+  test('confirmed, and kept alive', () => {
+    const vsi = machine();
+    const wanted = command('associate', { manager });
+    vsi.request(wanted, 0);
+    const granted = vsi.resource({ outcome: 'success', filters: wanted.filters }, 1);
+    expect(granted).toEqual([
+      { kind: 'confirmed', command: wanted, keepalive: false, reason: 'associate granted' },
+      { kind: 'send', tlv: tlvOf(wanted, 0x40), manager },
+    ]);
+    expect(vsi.request(wanted, 2)).toEqual([
+      { kind: 'confirmed', command: wanted, keepalive: true, reason: 'keepalive' },
+      { kind: 'send', tlv: tlvOf(wanted, 0x40), manager },
+    ]);
+    expect(vsi.remove('gone', 3)).toEqual([
+      { kind: 'send', tlv: tlvOf({ ...wanted, request: 'deassociate' }, 0), manager },
+      { kind: 'ended', reason: 'gone' },
+    ]);
+  });
+
+  test('DeAssoc of an unknown VSI', () => {
+    const wanted = command('deassociate', { manager });
+    expect(machine().request(wanted, 0)[0]).toEqual({ kind: 'send', tlv: tlvOf(wanted, 0x40), manager });
   });
 });

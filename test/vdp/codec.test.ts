@@ -2,9 +2,16 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decodeEcpdu, EcpReceiver } from '../../protocols/ecp/index.ts';
 import { decodeFrame } from '../../protocols/ethernet/index.ts';
-import { DecodeError, type MacAddress, macFromOctets, toHex } from '../../protocols/octets/index.ts';
+import {
+  DecodeError,
+  type MacAddress,
+  macFromOctets,
+  OctetReader,
+  toHex,
+} from '../../protocols/octets/index.ts';
 import {
   commandOf,
+  decodeFilterEntry,
   decodeStatus,
   decodeVdp,
   encodeInvalidFormat,
@@ -18,6 +25,7 @@ import {
   filtersMatch,
   idFormatName,
   invalidFormatAnswer,
+  lldpadVsiKey,
   parseIpv4,
   parseIpv6,
   requestStatus,
@@ -37,6 +45,7 @@ import {
   vsiIdText,
   vsiKey,
   vsiName,
+  withAssignedVids,
 } from '../../protocols/vdp/index.ts';
 import { hex, MANAGER_12, STATION, timerVectors, V7, vdpVectors } from '../fixtures/vectors.ts';
 import { command, filters } from './support.ts';
@@ -74,14 +83,14 @@ describe('vectors.md V13', () => {
   });
 
   test.each([
-    ['vdp.md 1.4 Error row 1', VDP_SUCCESS, 0, 'success'],
-    ['vdp.md 1.4 Error row 2', VDP_INVALID_FORMAT, 1, 'invalid format'],
-    ['vdp.md 1.4 Error row 3', VDP_INSUFFICIENT_RESOURCES, 2, 'insufficient resources'],
-    ['vdp.md 1.4 Error row 4', VDP_MANAGER_UNREACHABLE, 3, 'unable to contact the VSI manager'],
-    ['vdp.md 1.4 Error row 5', VDP_OTHER_FAILURE, 4, 'other failure'],
-    ['vdp.md 1.4 Error row 6', VDP_INVALID_FILTER, 5, 'invalid VID, GroupID or MAC'],
-    ['vdp.md 1.4 Error row 7', 15, 15, 'reserved error 15'],
-  ])('%s: %i', (_, code, error, name) => expect([code, vdpErrorName(code)]).toEqual([error, name]));
+    ['vdp.md 1.4 Error row 1', () => VDP_SUCCESS, 0, 'success'],
+    ['vdp.md 1.4 Error row 2', () => VDP_INVALID_FORMAT, 1, 'invalid format'],
+    ['vdp.md 1.4 Error row 3', () => VDP_INSUFFICIENT_RESOURCES, 2, 'insufficient resources'],
+    ['vdp.md 1.4 Error row 4', () => VDP_MANAGER_UNREACHABLE, 3, 'unable to contact the VSI manager'],
+    ['vdp.md 1.4 Error row 5', () => VDP_OTHER_FAILURE, 4, 'other failure'],
+    ['vdp.md 1.4 Error row 6', () => VDP_INVALID_FILTER, 5, 'invalid VID, GroupID or MAC'],
+    ['vdp.md 1.4 Error row 7', () => 15, 15, 'reserved error 15'],
+  ])('%s: %s', (_, code, error, name) => expect([code(), vdpErrorName(code())]).toEqual([error, name]));
 
   test.each([
     ['vdp.md 1.4 row 3: the S bit alone', 0x20, 'from'],
@@ -157,6 +166,28 @@ describe('vectors.md V20, and what else is malformed (vdp.md 1, 1.2)', () => {
     expect(pdu.invalid[0]!.offset).toBeGreaterThanOrEqual(20);
     const bytes = encodeInvalidFormat(pdu.invalid[0]!);
     expect(bytes && toHex(bytes)).toBe(answer?.replaceAll(' ', ''));
+  });
+
+  test('an org-specific TLV behind an invalid VSI TLV does not belong to the one before', () => {
+    const pdu = decodeVdp(hex(`${MANAGER} ${ASSOC} 0600 fe06 02005e 01 6869 0000`));
+    expect([pdu.vsis[0]?.org, pdu.unknown.length]).toEqual([undefined, 1]);
+  });
+
+  test('a reserved TLV behind a VSI TLV is no org-specific one', () => {
+    const pdu = decodeVdp(hex(`${MANAGER} ${ASSOC} 0c04 02005e01 0000`));
+    expect([pdu.vsis[0]?.org, pdu.unknown.length]).toEqual([undefined, 1]);
+  });
+
+  test('without an End TLV the last TLV may be empty', () => {
+    expect(decodeVdp(hex(`${MANAGER} ${ASSOC} 0c00`)).unknown).toEqual([{ type: 6, value: hex('') }]);
+  });
+
+  test.each([
+    ['unknown filter info format 5', `0621 ${FIXED} 05 0001 ${ENTRY}`, 22],
+    ['no filter info entries', `0619 ${FIXED} 02 0000`, 23],
+    ['2 filter info entries of 8 octets in 8', `0621 ${FIXED} 02 0002 ${ENTRY}`, 23],
+  ])('%s', (reason, octets, offset) => {
+    expect(decodeVdp(hex(`${MANAGER} ${octets}`)).invalid).toMatchObject([{ reason, offset: 20 + offset }]);
   });
 
   test('an org-specific TLV behind an invalid VSI TLV belongs to nobody', () => {
@@ -337,6 +368,55 @@ describe('filter info (vdp.md 1.2, 1.5)', () => {
   });
 });
 
+describe('filter entries', () => {
+  test.each([
+    [1, '002a', { vid: 42 }],
+    [2, '5254000a0b0c b02a', { mac: '52:54:00:0a:0b:0c', vid: 42, pcp: 3 }],
+    [3, 'ffffffff 702a', { group: 0xffffffff, vid: 42 }],
+    [4, '00000001 5254000a0b0c 802a', { group: 1, mac: '52:54:00:0a:0b:0c', vid: 42, pcp: 0 }],
+  ])('format %d: just the keys of the format', (format, octets, entry) => {
+    expect(decodeFilterEntry(new OctetReader(hex(octets)), format)).toStrictEqual(entry);
+  });
+
+  test.each([
+    [
+      'VID 4095',
+      [
+        { mac: A, vid: 1 },
+        { mac: A, vid: 4095 },
+      ],
+      true,
+    ],
+    [
+      'a group address',
+      [
+        { mac: A, vid: 1 },
+        { mac: '01:00:5e:00:00:01' as MacAddress, vid: 1 },
+      ],
+      true,
+    ],
+    [
+      'a group id',
+      [
+        { mac: A, vid: 1 },
+        { mac: A, vid: 1, group: 1 },
+      ],
+      false,
+    ],
+  ] as [string, FilterEntry[], boolean][])('one of two with %s is enough', (_, entries, agreed) => {
+    expect(filterProblem(entries, agreed)).toBeDefined();
+  });
+
+  test('without group ids nothing is to be agreed', () => {
+    expect(filterProblem([{ mac: A, vid: 1 }], false)).toBeUndefined();
+  });
+
+  test('an assigned word is given to one that names its VID, once (vdp.md 1.5)', () => {
+    const known = [{ mac: A, vid: 42, pcp: 3 }];
+    expect(withAssignedVids([{ mac: A, vid: 42 }], known)).toEqual(known);
+  });
+});
+
 describe('VSI identity (vdp.md 1.3, 2.1)', () => {
   const id = hex('00000000000000000000ffffc0000207');
   test('format and VSIID make the key', () => {
@@ -375,6 +455,47 @@ describe('VSI identity (vdp.md 1.3, 2.1)', () => {
     expect([idFormatName(idFormat), vsiIdText({ idFormat, id: hex(octets) })]).toEqual([name, text]);
   });
 
+  test.each([
+    ['20010db8000000000001000100010001', '2001:db8::1:1:1:1'],
+    ['20010db8000000010001000100010000', '2001:db8:0:1:1:1:1:0'],
+    ['00010000000000020000000000000003', '1:0:0:2::3'],
+    ['00010001000100010001000100000000', '1:1:1:1:1:1::'],
+  ])('RFC 5952: %s', (octets, text) => {
+    expect(vsiIdText({ idFormat: 2, id: hex(octets) })).toBe(text);
+  });
+
+  test.each([
+    [1, '00000000000000000000ffffc0000207', '192.0.2.7'],
+    [1, '000000000000000000000000c0000207', '1:000000000000000000000000c0000207'],
+    [1, '00000000000000000001ffffc0000207', '1:00000000000000000001ffffc0000207'],
+    [1, '00000000000000000000fffec0000207', '1:00000000000000000000fffec0000207'],
+    [1, '00000000000000000000feffc0000207', '1:00000000000000000000feffc0000207'],
+    [2, '20010db80000000000000000000a0001', '2001:db8::a:1'],
+    [3, '00000000000000000000525400aabbcc', '52:54:00:aa:bb:cc'],
+    [3, '00000000000000000001525400aabbcc', '3:00000000000000000001525400aabbcc'],
+    [4, '74656e616e742d612f766d3700000000', '74656e616e742d612f766d3700000000'],
+    [5, '9d3f1c2075b14e0ea4c66b1f20d7e359', '9d3f1c20-75b1-4e0e-a4c6-6b1f20d7e359'],
+    [0, '00000000000000000000000000000001', '0:00000000000000000000000000000001'],
+    [6, '00000000000000000000000000000001', '6:00000000000000000000000000000001'],
+  ])('name of format %d, %s', (idFormat, octets, name) => {
+    expect(vsiName({ idFormat, id: hex(octets) })).toBe(name);
+  });
+
+  test.each([
+    ['VSIID', { id: new Uint8Array(16) }],
+    ['Manager ID', { manager: new Uint8Array(16) }],
+    ['type id', { type: 7 }],
+    ['type version', { typeVersion: 2 }],
+    ['filter format', { filters: [{ vid: 42 }] }],
+  ] as [string, object][])('another %s is another VSI to lldpad (vdp.md 2.1)', (_, more) => {
+    expect(lldpadVsiKey(command('associate', more))).not.toBe(lldpadVsiKey(command('associate')));
+  });
+
+  test('to lldpad other filters of one format are the same VSI', () => {
+    const key = lldpadVsiKey(command('associate', { filters: filters(1, 2) }));
+    expect(lldpadVsiKey(command('associate'))).toBe(key);
+  });
+
   test('IPv6 text comes back as the same octets', () => {
     const group = fc.oneof(fc.constant(0), fc.nat(0xffff));
     fc.assert(
@@ -402,14 +523,38 @@ describe('VSI identity (vdp.md 1.3, 2.1)', () => {
     '12345::',
     'g::',
     '::1.2.3',
+    '::1.2.3.4.5',
+    '::1.2.3.256',
+    '::1.2.3.4x',
+    'x1::',
+    '1x::',
+    '::12345',
   ])('"%s" is no IPv6 address', (text) => expect(parseIpv6(text)).toBeUndefined());
 
-  test.each(['', '1.2.3', '1.2.3.4.5', '256.0.0.1', '1.2.3.x', '1..2.3'])(
-    '"%s" is no IPv4 address',
-    (text) => {
-      expect(parseIpv4(text)).toBeUndefined();
-    },
-  );
+  test.each([
+    '',
+    '1.2.3',
+    '1.2.3.4.5',
+    '256.0.0.1',
+    '1.2.3.x',
+    '1..2.3',
+    '1.2.3.+4',
+    '1.2.3.4 ',
+    '1.2.3.0004',
+    '1.2.3.1e1',
+  ])('"%s" is no IPv4 address', (text) => {
+    expect(parseIpv4(text)).toBeUndefined();
+  });
+});
+
+test('IPv4 text up to 255.255.255.255', () => {
+  expect(parseIpv4('255.0.10.255')).toEqual(hex('ff000aff'));
+});
+
+test('a command and its TLV say the same', () => {
+  const wanted = command('reserve', { idFormat: 4, hint: 'to' });
+  expect(commandOf(tlvOf(wanted, 0x10), wanted.manager)).toEqual(wanted);
+  expect(tlvOf(command('associate', { filters: [] }), 0).filterFormat).toBe(0);
 });
 
 describe('timers (vdp.md 2, vectors.md V19)', () => {
@@ -561,6 +706,33 @@ describe('properties', () => {
       { numRuns: 300 },
     );
   });
+});
+
+describe('what a station takes for the answer to a VSI TLV that could not be read', () => {
+  const invalid = (status: string, octets = `${FIXED.slice(2)} 02`) => ({
+    request: 'deassociate' as const,
+    value: hex(`${status}${octets}`),
+    reason: '',
+    offset: 0,
+  });
+  test('all that its 23 octets say', () => {
+    expect(invalidFormatAnswer(invalid('41'))).toEqual({
+      request: 'deassociate',
+      status: 0x41,
+      type: 0x123456,
+      typeVersion: 0x21,
+      idFormat: 5,
+      id: hex('9d3f1c2075b14e0ea4c66b1f20d7e359'),
+      filterFormat: 2,
+      filters: [],
+    });
+  });
+  test.each([
+    ['no ack', invalid('01')],
+    ['no error', invalid('40')],
+    ['22 octets', invalid('41', FIXED.slice(2))],
+    ['no octet', { ...invalid('41'), value: hex('') }],
+  ])('not with %s', (_, other) => expect(invalidFormatAnswer(other)).toBeUndefined());
 });
 
 describe('the answer to a VSI TLV that could not be read (vdp.md 1.2)', () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { DecodeError, toHex } from '../../protocols/octets/index.ts';
 import {
+  decodeVdpDraft,
   encodeVdpDraft,
   encodeVsiDraft,
   VDP_DRAFT_OVERHEAD,
@@ -238,6 +239,10 @@ describe('the dialect', () => {
   });
 
   test('how they differ', () => {
+    const made = vdpDraft('station', 'first');
+    expect([made.oneManager, made.keeps, made.overhead]).toEqual([false, false, 2]);
+    expect([0, 6, 7].map(made.errorName)).toEqual(['success', 'out of sync', 'reserved response 7']);
+    expect(VDP_DRAFT_PAIRS_MAX).toBe(60);
     expect([VDP_RATIFIED.oneManager, VDP_RATIFIED.keeps]).toEqual([true, true]);
     expect([stationSide.oneManager, stationSide.keeps]).toEqual([false, false]);
     expect(VDP_RATIFIED.objection(command('associate', { idFormat: 1 }))).toBeUndefined();
@@ -317,9 +322,48 @@ describe('the dialect', () => {
       { manager: Uint8Array.of(12, ...new Uint8Array(14), 1) },
       'draft 0.2 has manager ids from 0 to 255 only',
     ],
+    [
+      'one of two without MAC',
+      { filters: [{ mac: MAC_A, vid: 1 }, { vid: 1 }] },
+      'draft 0.2 knows only filters of MAC and VID',
+    ],
     ['what it has words for', { filters: filters(42, 43) }, undefined],
   ] as [string, Partial<VsiCommand>, string | undefined][])('objection to %s', (_, more, objection) => {
     expect(stationSide.objection(command('associate', more))).toBe(objection);
+  });
+});
+
+describe('what cannot be read, and what is not ours (vdp.md 5.1)', () => {
+  const value = toHex(draftTlv().subarray(2));
+  const read = (octets: string) => decodeVdpDraft(hex(octets));
+
+  test('response 7 is none', () => {
+    const octets = toHex(draftTlv({ response: 7 }));
+    expect(read(`${octets} 0000`)).toEqual({
+      vsis: [],
+      invalid: [{ value: hex(octets.slice(4)), reason: 'reserved response 7', offset: 7 }],
+      unknown: [],
+    });
+  });
+
+  test.each([
+    ['another type with the same octets', `0c26 ${value} 0000`, 6, value],
+    ['three octets of type 127', 'fe03 001b3f 0000', 127, '001b3f'],
+    ['another OUI', 'fe04 001b3e 02 0000', 127, '001b3e02'],
+    ['another subtype', 'fe04 001b3f 01 0000', 127, '001b3f01'],
+  ])('passed over: %s', (_, octets, type, kept) => {
+    expect(read(octets)).toEqual({ vsis: [], invalid: [], unknown: [{ type, value: hex(kept) }] });
+  });
+
+  test('four octets are a VSI TLV without content', () => {
+    expect(read('fe04 001b3f 02 0000').invalid.map(({ value: octets }) => toHex(octets))).toEqual([
+      '001b3f02',
+    ]);
+  });
+
+  test('no End TLV: the last TLV may be empty, one octet is padding', () => {
+    expect(read('0c00').unknown).toEqual([{ type: 6, value: hex('') }]);
+    expect(read('0c00 00').unknown.length).toBe(1);
   });
 });
 

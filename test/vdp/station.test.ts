@@ -688,3 +688,164 @@ describe('DeAssociates that are about something else', () => {
     expect(told(receive(vsi, { ...answer(command('deassociate')), status: 0 }))).toEqual(['ended bridge']);
   });
 });
+
+describe('what is asked already (vdp.md 3: a new sysCmd is queued)', () => {
+  test('is not asked twice; it takes the place of what was to follow', () => {
+    const vsi = asking('associate');
+    vsi.command(command('preassociate'), 1);
+    expect(vsi.command(command('associate'), 2)).toEqual([]);
+    expect(told(receive(vsi, answer(command('associate')), 3))).toEqual(['confirmed associate']);
+  });
+
+  test('what is in force is asked again when something else is under way', () => {
+    const vsi = asking('associate', 'preassociate');
+    vsi.command(command('preassociate'), 1);
+    expect(told(receive(vsi, answer(command('associate')), 2))).toEqual([
+      'confirmed associate',
+      'send preassociate',
+    ]);
+  });
+
+  test('what a keepalive asks is not asked again after it', () => {
+    const vsi = keepingAlive();
+    vsi.command(command('associate'), KEEPALIVE);
+    expect(told(receive(vsi, answer(command('associate')), KEEPALIVE))).toEqual(['keepalive associate']);
+  });
+
+  test('with other attributes it is', () => {
+    const vsi = keepingAlive();
+    vsi.command(command('associate', { filters: filters(42, 43) }), KEEPALIVE);
+    expect(told(receive(vsi, answer(command('associate')), KEEPALIVE))).toEqual([
+      'keepalive associate',
+      'send associate',
+    ]);
+  });
+
+  test('what is being given up is asked again after it', () => {
+    const vsi = refusedKeepAlive();
+    vsi.command(command('associate'), KEEPALIVE);
+    expect(told(receive(vsi, answer(command('deassociate')), KEEPALIVE))).toEqual([
+      'ended refused',
+      'send associate',
+    ]);
+  });
+
+  test('one DeAssoc is like another', () => {
+    const vsi = asking('deassociate', 'associate');
+    vsi.command(command('deassociate', { filters: filters(42, 43) }), 1);
+    expect(told(receive(vsi, answer(command('deassociate')), 2))).toEqual(['ended asked']);
+  });
+
+  test('a DeAssoc goes out without a hint', () => {
+    const vsi = holding('associate', { hint: 'to' });
+    expect(vsi.command(command('deassociate'), 0)).toEqual([
+      { kind: 'send', command: command('deassociate') },
+    ]);
+  });
+});
+
+describe('what holds', () => {
+  const wanted = command('associate');
+  test.each([
+    ['INIT', machine, false],
+    ['STATION_PROCESSING', () => asking('associate'), false],
+    ['STATION_PROCESSING on top of it', () => asking('preassociate', 'associate'), false],
+    ['WAIT_SYSTEM_CMD', () => holding('associate'), true],
+    ['WAIT_SYSTEM_CMD, another mode', () => holding('preassociate'), false],
+    ['WAIT_SYSTEM_CMD, other attributes', () => holding('associate', { filters: filters(42, 43) }), false],
+    ['TRANSMIT_KEEPALIVE', () => keepingAlive(), true],
+    [
+      'TRANSMIT_KEEPALIVE, something queued',
+      () => {
+        const vsi = keepingAlive();
+        vsi.command(command('preassociate'), KEEPALIVE);
+        return vsi;
+      },
+      false,
+    ],
+    ['TRANSMIT_DEASSOC', refusedKeepAlive, false],
+  ])('%s', (_, start, holds) => expect(start().holds(wanted)).toBe(holds));
+});
+
+describe('what is awaited', () => {
+  test.each([
+    ['INIT', machine, undefined],
+    ['STATION_PROCESSING', () => asking('reserve', 'associate'), 'reserve'],
+    ['WAIT_SYSTEM_CMD', () => holding('associate'), undefined],
+    ['TRANSMIT_KEEPALIVE', () => keepingAlive(), 'associate'],
+    ['TRANSMIT_DEASSOC', refusedKeepAlive, 'deassociate'],
+  ])('%s', (_, start, request) => expect(start().awaiting?.request).toBe(request));
+
+  test('TRANSMIT_DEASSOC: a DeAssoc of what was in force, for respWaitDelay', () => {
+    const vsi = keepingAlive();
+    expect(receive(vsi, answer(command('associate'), 0x62), KEEPALIVE)).toEqual([
+      { kind: 'send', command: command('deassociate') },
+    ]);
+    expect(vsi.awaiting).toEqual(command('deassociate'));
+    expect(vsi.nextDeadline()).toBe(KEEPALIVE + RESP);
+  });
+});
+
+describe('a DeAssoc that was sent in passing', () => {
+  /** The bridge confirmed something else; it was told to give that up, and is asked anew. */
+  const askedAnew = () => {
+    const vsi = asking('associate');
+    receive(vsi, answer(command('associate'), 0x40, { type: 7 }), 0);
+    vsi.command(command('associate'), 1);
+    return vsi;
+  };
+  const deassoc = (status: number) => answer(command('deassociate'), status);
+
+  test('its answer is not about the next request, once', () => {
+    const vsi = askedAnew();
+    expect(receive(vsi, deassoc(0x40), 2)).toEqual([]);
+    expect(told(receive(vsi, deassoc(0x40), 3))).toEqual(['ended refused']);
+  });
+
+  test('the confirmation of the next request is', () => {
+    expect(told(receive(askedAnew(), answer(command('associate')), 2))).toEqual(['confirmed associate']);
+  });
+
+  test.each([0x42, 0x00])('a refusal of the next request is: status %i', (status) => {
+    expect(told(receive(askedAnew(), deassoc(status), 2))).toEqual(['ended refused']);
+  });
+
+  test('a late answer leaves what is in force, once', () => {
+    const vsi = askedAnew();
+    receive(vsi, answer(command('associate')), 2);
+    expect(receive(vsi, deassoc(0x40), 3)).toEqual([]);
+    expect(told(receive(vsi, deassoc(0x40), 4))).toEqual(['ended bridge']);
+  });
+
+  test('the answer to a DeAssoc of the user is that', () => {
+    const vsi = askedAnew();
+    receive(vsi, answer(command('associate')), 2);
+    vsi.command(command('deassociate'), 3);
+    expect(told(receive(vsi, deassoc(0x40), 4))).toEqual(['ended asked']);
+  });
+
+  test('of other attributes: during a keepalive too it is somebody else`s', () => {
+    const vsi = keepingAlive();
+    expect(receive(vsi, answer(command('deassociate', { type: 7 }), 0x00), KEEPALIVE)).toEqual([]);
+  });
+
+  test('of other attributes, but with ack: it is ours', () => {
+    const vsi = holding('associate');
+    expect(told(receive(vsi, answer(command('deassociate', { type: 7 }), 0x40), 1))).toEqual([
+      'ended bridge',
+    ]);
+  });
+});
+
+describe('reasons', () => {
+  test('deassociated as asked', () => {
+    const vsi = asking('deassociate', 'associate');
+    expect(receive(vsi, answer(command('deassociate')), 1)).toMatchObject([{ reason: 'deassociated' }]);
+  });
+
+  test('DeAssoc without an error', () => {
+    expect(receive(asking('associate'), answer(command('deassociate')), 1)).toMatchObject([
+      { reason: 'the bridge deassociated the VSI instead of confirming it' },
+    ]);
+  });
+});
