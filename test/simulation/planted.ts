@@ -144,7 +144,7 @@ export const FAULTS: Fault[] = [
   {
     name: 'EVB: parameters ratchet, a value once raised stays up',
     file: 'protocols/evb/negotiation.ts',
-    from: 'return this.#local[field] >= value ? 0 : Math.min(this.#remote[field], value);',
+    from: 'return known < value || claimed === value ? known : 0;',
     to: 'return value;',
     seed: 50,
   },
@@ -179,8 +179,8 @@ export const FAULTS: Fault[] = [
   {
     name: 'Station: what is in force is not asked again when the bridge is back',
     file: 'src/station/station.ts',
-    from: 'effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now));',
-    to: 'continue;',
+    from: 'effects.push(...this.#fromMachine(vsi, vsi.machine.refresh(now), now), ...this.#askWanted(vsi, now));',
+    to: '',
     seed: 1,
   },
 ];
