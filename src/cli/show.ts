@@ -46,7 +46,7 @@ function slaveText({ name, kind, mode, mac, vlan, namespace, vsi, reason }: Slav
 }
 
 const PROTOCOL: Record<string, string> = {
-  none: 'none yet: no EVB heard from the other side',
+  none: 'none: no EVB peer',
   ratified: 'ratified (802.1Q-2014, EVB and VDP)',
   draft: 'draft 0.2 (as before 802.1Qbg was ratified)',
 };

@@ -128,6 +128,20 @@ export class Port {
     );
   }
 
+  /** Why neighbours with an EVB TLV are no EVB peers: it is that of the other dialect. */
+  get otherDialect(): string | undefined {
+    const others = [...this.lldp.neighbours.values()].map(({ lldpdu }) => lldpdu);
+    if (this.#peer !== undefined || this.#evb === undefined) return undefined;
+    if (!others.some(({ evb, evbDraft }) => (evb ?? evbDraft) !== undefined)) return undefined;
+    if (this.dialect === 'draft')
+      return `the neighbour speaks the EVB of the standard, this link that of draft 0.2 (protocol: ${this.#protocol})`;
+    const when =
+      this.#protocol === 'auto'
+        ? `it is spoken after ${this.#draftAfter} s of that`
+        : 'this link that of the standard (protocol: ratified)';
+    return `the neighbour speaks the EVB of draft 0.2 only, ${when}`;
+  }
+
   get ecpCounters() {
     return { ...this.#transmitter.counters, ...this.#receiver.counters };
   }
@@ -348,6 +362,11 @@ export class Port {
     ];
   }
 
+  /** Seconds. */
+  get #draftAfter(): number {
+    return DRAFT_AFTER * this.#lldpTiming.msgTxInterval;
+  }
+
   #findDialect(now: number): PortEffect[] {
     if (this.#protocol !== 'auto') return [];
     const present = this.#dialect.name;
@@ -357,7 +376,7 @@ export class Port {
     if (name === present) return [];
     const reason =
       name === 'draft'
-        ? `the peer has sent nothing but the EVB TLV of draft 0.2 for ${DRAFT_AFTER * msgTxInterval} s: it is spoken`
+        ? `the peer has sent nothing but the EVB TLV of draft 0.2 for ${this.#draftAfter} s: it is spoken`
         : 'the peer sends the EVB TLV of the standard: draft 0.2 is no longer spoken';
     return [{ kind: 'dialect', name, reason }];
   }

@@ -37,8 +37,8 @@ export type PassedOn =
 
 /**
  * The half of Station and Bridge that does not depend on the role: the port while the link is up, EVB over LLDP, the dialect that
- * is spoken, timers that follow the negotiated parameters. Without sockets and clocks: every method takes `now` (milliseconds, monotonic) and returns
- * what is to be done.
+ * is spoken, timers that follow the negotiated parameters. Without sockets and clocks: every method takes `now` (milliseconds,
+ * monotonic) and returns what is to be done.
  */
 export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   protected readonly options: RoleOptions;
@@ -103,7 +103,9 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
 
   /** Why relay is as it is, or why the link is not in use. */
   get relayReason(): string {
-    return this.#port === undefined ? this.#absence : this.relayReasonOf(this.#lost);
+    return this.#port === undefined
+      ? this.#absence
+      : this.relayReasonOf(this.#port.otherDialect ?? this.#lost);
   }
 
   /** VDP can be spoken: there is a link and an EVB peer on it. */
@@ -112,7 +114,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   }
 
   frame(frame: EthernetFrame, now: number): (Own | PassedOn)[] {
-    return this.#port === undefined ? [] : this.fromPort(this.#port.frame(frame, now), now);
+    return this.#port === undefined ? [] : this.#listened(this.#port.frame(frame, now), now);
   }
 
   /** Goodbye: a shutdown LLDPDU, after which the peer forgets us at once. */
@@ -160,7 +162,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   }
 
   protected advancePort(now: number): (Own | PassedOn)[] {
-    return this.#port === undefined ? [] : this.fromPort(this.#port.advance(now), now);
+    return this.#port === undefined ? [] : this.#listened(this.#port.advance(now), now);
   }
 
   protected portDeadline(): number {
@@ -209,6 +211,12 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
       const done = this.fromEvb(tlvs === undefined ? this.evb.lost(reason) : this.#hear(tlvs), now);
       return [...done, ...this.heard(now), ...this.linkChanged(done.length > 0)];
     });
+  }
+
+  /** Neighbours that come and go with the other dialect are no EVB peers, but a reason why there is none. */
+  #listened(effects: PortEffect[], now: number): (Own | PassedOn)[] {
+    const done = this.fromPort(effects, now);
+    return this.evb.remote === undefined ? [...done, ...this.linkChanged(false)] : done;
   }
 
   /** `protocol` of the configuration; auto begins with the standard. */

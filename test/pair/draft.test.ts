@@ -406,6 +406,32 @@ describe('protocol: auto (interop-notes.md 1)', () => {
     );
   });
 
+  it('a neighbour that speaks the other dialect is the reason why there is no peer, and as long as it is there', () => {
+    const standard =
+      'the neighbour speaks the EVB of the standard, this link that of draft 0.2 (protocol: draft)';
+    const wire = draft({}, { protocol: 'auto' }).up().pass(1);
+    expect(wire.shown).toEqual({
+      station: standard,
+      bridge: 'the neighbour speaks the EVB of draft 0.2 only, it is spoken after 90 s of that',
+    });
+    wire.setBridgePolicy({ protocol: 'ratified' });
+    wire.pass(1);
+    expect(wire.shown).toEqual({
+      station: standard,
+      bridge:
+        'the neighbour speaks the EVB of draft 0.2 only, this link that of the standard (protocol: ratified)',
+    });
+    wire.setBridgePolicy({ evb: false });
+    wire.pass(SECOND);
+    expect(wire.shown).toEqual({ station: 'no EVB peer heard yet', bridge: 'EVB is off on this port' });
+    wire.setBridgePolicy({ evb: true });
+    wire.pass(SECOND);
+    expect(wire.shown.station).toBe(standard);
+    wire.tampers = (from, frame) => (from === 'bridge' ? { ...frame, etherType: 0x0800 } : frame);
+    wire.pass(10 * MINUTE);
+    expect(wire.shown.station).toBe('no EVB peer heard yet');
+  });
+
   it('the configuration decides, when it changes', () => {
     const wire = draft({}, { protocol: 'auto' })
       .up()

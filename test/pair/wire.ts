@@ -60,6 +60,8 @@ export class Wire {
   tampers: (from: Side, frame: EthernetFrame) => EthernetFrame = (_, frame) => frame;
   /** What either side has for the log. */
   readonly notices: string[] = [];
+  /** Why relay is as it is, as last shown. */
+  readonly shown: Partial<Record<Side, string>> = {};
   #stationPolicy: StationPolicy;
   #bridgePolicy: BridgePolicy;
   readonly #portOptions: Partial<RoleOptions>;
@@ -235,6 +237,7 @@ export class Wire {
         const { vsi } = effect;
         this.durable.push(`${vsi.key} ${vsi.wanted?.request ?? 'gone'}`);
       } else if (effect.kind === 'notice') this.notices.push(effect.text);
+      else if (effect.kind === 'link') this.shown.station = this.station.relayReason;
     }
   }
 
@@ -243,6 +246,7 @@ export class Wire {
       if (effect.kind === 'send') this.#send('bridge', effect.frame);
       else if (effect.kind === 'shape') this.#reshape();
       else if (effect.kind === 'notice') this.notices.push(effect.text);
+      else if (effect.kind === 'link') this.shown.bridge = this.bridge.relayReason;
     }
   }
 
