@@ -15,6 +15,17 @@ const FOLDERS = ['octets', 'ethernet', 'lldp-codec', 'lldp-agent', 'evb', 'ecp',
 const TESTS = ['/test/{octets,lldp,evb,ecp,vdp}/*.test.ts', '/test/cli/draft-codec.test.ts'];
 const LIST = 'docs/mutants.md';
 
+const USAGE = `usage: npm run mutate -- [PATH]...
+
+Changes the codecs and machines in one place at a time and runs the tests that
+pass there: every mutant has to make one fail, or to stand in ${LIST}
+with the reason. PATH: a file or folder below protocols/; without one all of
+${FOLDERS.join(', ')}.
+
+Exit status: 0 when no other mutant survives, 1 when one does or a test fails
+without any, 2 for a wrong path.
+`;
+
 const key = ({ file, before, after }) => [file, before.join(' '), after.join(' ')].join('\n');
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
@@ -95,7 +106,7 @@ async function run(mutants, texts) {
   return { outcome, failures: [...new Set(failures)] };
 }
 
-function report(mutants, outcome, accepted, isWhole) {
+function report(mutants, outcome, accepted) {
   const isAccepted = new Set(accepted.map(key));
   const living = mutants.filter(({ id }) => outcome[id] !== 'killed');
   const news = living.filter((mutant) => !isAccepted.has(key(mutant)));
@@ -120,7 +131,7 @@ function report(mutants, outcome, accepted, isWhole) {
     console.log(`${file.padEnd(width)}${columns.join('')}${String(fresh).padStart(9)}`);
   }
   const alive = new Set(living.map(key));
-  const stale = isWhole ? accepted.filter((entry) => !alive.has(key(entry))) : [];
+  const stale = accepted.filter((entry) => !alive.has(key(entry)));
   for (const { file, before, after } of stale) {
     console.log(`\n${LIST}: in ${file} this is no survivor (any more):`);
     for (const text of before) console.log(`  - ${text}`);
@@ -133,8 +144,13 @@ function report(mutants, outcome, accepted, isWhole) {
   return news.length === 0 && stale.length === 0;
 }
 
+const words = process.argv.slice(2);
+if (words.includes('--help') || words.includes('-h')) {
+  process.stdout.write(USAGE);
+  process.exit(0);
+}
 os.setPriority(10);
-const asked = process.argv.slice(2).map((name) => path.relative(root, path.resolve(name)));
+const asked = words.map((name) => path.relative(root, path.resolve(name)));
 const all = FOLDERS.flatMap((folder) =>
   fs.readdirSync(path.join(root, 'protocols', folder)).map((name) => `protocols/${folder}/${name}`),
 );
@@ -142,15 +158,13 @@ const files = all.filter(
   (file) => asked.length === 0 || asked.some((name) => file === name || file.startsWith(`${name}/`)),
 );
 if (files.length === 0) {
-  console.error(
-    `mutate: ${process.argv.slice(2).join(' ')} holds none of ${FOLDERS.map((f) => `protocols/${f}`).join(', ')}`,
-  );
+  console.error(`evbd mutate: ${words.join(' ')}: nothing to change there; see npm run mutate -- --help`);
   process.exit(2);
 }
 const { mutants, texts } = instrument(files);
 const { outcome, failures } = await run(mutants, texts);
-for (const failure of failures) console.error(`mutate: ${failure}`);
+for (const failure of failures) console.error(`evbd mutate: ${failure}`);
 const listed = fs.existsSync(path.join(root, LIST)) ? fs.readFileSync(path.join(root, LIST), 'utf8') : '';
 const accepted = acceptedMutants(listed).filter(({ file }) => files.includes(file));
-const isClean = report(mutants, outcome, accepted, true);
+const isClean = report(mutants, outcome, accepted);
 process.exit(isClean && failures.length === 0 ? 0 : 1);

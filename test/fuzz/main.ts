@@ -20,6 +20,7 @@ second evbd keeps: it must answer, keep them, and stay small. Needs no root.
   --role ROLE    station, bridge or both (default both)
   --dialect NAME ratified, draft or both: what the pair speaks (default both)
   --json         one JSON document, nothing else on standard output
+  --help         this text
 
 Exit status: 0 when all held, 1 when something did not, 2 for a wrong option.
 `;
@@ -56,10 +57,8 @@ export async function main(args: readonly string[]): Promise<number> {
   if (!/^[1-9]\d{0,8}$/.test(frames)) return wrong(`--frames ${frames}: give a whole number`);
   if (seed !== undefined && !/^\d{1,9}$/.test(seed)) return wrong(`--seed ${seed}: give a whole number`);
   if (!['station', 'bridge', 'both'].includes(role)) return wrong(`--role ${role}: station, bridge or both`);
-
   if (!['ratified', 'draft', 'both'].includes(dialect))
     return wrong(`--dialect ${dialect}: ratified, draft or both`);
-
   const dialects = (dialect === 'both' ? ['ratified', 'draft'] : [dialect]) as DialectName[];
   const roles = (role === 'both' ? ['station', 'bridge'] : [role]) as TargetRole[];
   const drawn = seed === undefined ? Math.floor(Math.random() * 1e9) : Number(seed);

@@ -72,6 +72,9 @@ function read(words: string[]): Options | undefined {
   if (values.seed !== undefined && (values.seeds ?? values.first) !== undefined)
     throw new UsageError('--seed is one seed: without --seeds and --first');
   if (values.trace && values.seed === undefined) throw new UsageError('--trace needs --seed');
+  if (values.trace && values.json) throw new UsageError('--trace is for people: without --json');
+  if (values.planted && (values.seeds ?? values.first ?? values.seed) !== undefined)
+    throw new UsageError('--planted has seeds of its own: without --seeds, --first and --seed');
   const first = number('seed', number('first', 1));
   const count = values.seed === undefined ? number('seeds', 1_000) : 1;
   const { trace = false, planted = false, json = false } = values;
