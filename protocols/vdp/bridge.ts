@@ -30,7 +30,10 @@ export type VsiBridgeEffect =
   /** The VSI is forgotten; what it held is to be released (again, where the resource layer did so). */
   | { kind: 'ended'; reason: string };
 
-/** VDP bridge machine of one VSI (vdp.md 4; in the draft too, whose bridge has no tables of its own). Times in milliseconds of one monotonic clock. */
+/**
+ * VDP bridge machine of one VSI (vdp.md 4; in the draft too, whose bridge has no tables of its own). Times in milliseconds of one
+ * monotonic clock.
+ */
 export class VsiBridge {
   state: VsiBridgeState = 'INIT';
   vsiState: VsiState = 'DeAssoc';

@@ -21,7 +21,6 @@ const PAIR = 8;
 /** MAC/VID pairs that one TLV can hold. */
 export const VDP_DRAFT_PAIRS_MAX = Math.floor((TLV_MAX_LENGTH - FIXED) / PAIR);
 
-export const VDP_DRAFT_RESPONSE_MAX = 6;
 const RESPONSE_NAMES = [
   'success',
   'invalid format',
@@ -93,7 +92,7 @@ function decodeVsi(value: Uint8Array): VsiDraftTlv {
   const request = REQUESTS[mode];
   if (request === undefined) throw new DecodeError(`unknown mode ${mode}`, 4);
   const response = reader.u8('response');
-  if (response > VDP_DRAFT_RESPONSE_MAX) throw new DecodeError(`reserved response ${response}`, 5);
+  if (RESPONSE_NAMES[response] === undefined) throw new DecodeError(`reserved response ${response}`, 5);
   const manager = reader.u8('manager id');
   const type = reader.u24('type id');
   const typeVersion = reader.u8('type version');

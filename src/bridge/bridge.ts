@@ -103,7 +103,10 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
   readonly #holders = new Map<MacAddress, Set<string>>();
   /** VSIs that wait for the kernel. */
   readonly #waiting = new Set<BridgeVsi>();
-  /** Keepalives that came before it was known whether the kernel lets their addresses in: after a start, or when another bridge is joined. */
+  /**
+   * Keepalives that came before it was known whether the kernel lets their addresses in: after a start, or when another bridge is
+   * joined.
+   */
   readonly #unanswered = new Map<BridgeVsi, VsiCommand>();
   #unreadable = 0;
 

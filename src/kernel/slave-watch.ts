@@ -6,7 +6,7 @@ import { hasCode, KernelError } from './kernel-error.ts';
 import type { LinkWatch, MovedTo } from './link-watch.ts';
 import type { Rtnetlink } from './rtnetlink.ts';
 
-export const SLAVE_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'] as const;
+const SLAVE_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'] as const;
 
 /** A virtual interface on top of an uplink, wherever it lives. */
 export interface Slave {
@@ -42,7 +42,8 @@ const NESTING_MAX = 8;
 /**
  * The macvlan and ipvlan slaves of every interface of our namespace, also those that live in other namespaces. It is driven by
  * the kernel's events; what they cannot tell is looked up: slaves that are elsewhere already when we start, or that move from
- * one foreign namespace to another. A change of mode the kernel tells only of a slave that is up. Emits `changed` once for all that came together, `trouble` with a line for the log.
+ * one foreign namespace to another. A change of mode the kernel tells only of a slave that is up. Emits `changed` once for all that
+ * came together, `trouble` with a line for the log.
  */
 export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: string] }> {
   readonly #rtnetlink: Rtnetlink;

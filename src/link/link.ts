@@ -97,7 +97,10 @@ export class Link {
     this.#socket.close();
   }
 
-  /** What is too much goes before it is looked at: the less that costs, the fewer of the peer's frames the kernel has no room for. */
+  /**
+   * What is too much goes before it is looked at: the less that costs, the fewer of the peer's frames the kernel has no room
+   * for.
+   */
   #receive({ octets, vlanTci }: ReceivedFrame): void {
     const bucket = this.#isFromPeer(octets) ? this.#ofPeer : this.#ofOthers;
     if (!bucket.take(this.#options.now())) {

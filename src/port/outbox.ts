@@ -8,7 +8,8 @@ interface Waiting {
 
 /**
  * VSI TLVs that wait for the ECP transmitter, in the order in which their VSIs first asked. They are packed into one ECPDU as
- * far as the frame's limit and, where the dialect has one for all, the Manager ID allow; a newer TLV of a VSI replaces one that has not left yet.
+ * far as the frame's limit and, where the dialect has one for all, the Manager ID allow; a newer TLV of a VSI replaces one that has
+ * not left yet.
  */
 export class Outbox {
   readonly #waiting = new Map<string, Waiting>();

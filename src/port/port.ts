@@ -72,7 +72,10 @@ export class Port {
   readonly outbox: Outbox;
   /** VSIs whose request the peer has acknowledged and not answered yet, and since when. */
   readonly unanswered = new Map<string, number>();
-  /** One VSI at a time, and none before the last is answered: for a peer that loses what comes meanwhile (interop-notes.md 10, row 5). */
+  /**
+   * One VSI at a time, and none before the last is answered: for a peer that loses what comes meanwhile (interop-notes.md 10,
+   * row 5).
+   */
   patient = false;
   /** The peer answers what it is told; else nothing is remembered of it. */
   expectsAnswers = false;

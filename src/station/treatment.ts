@@ -11,12 +11,15 @@ import {
 /** auto: learnt from what the bridge says and loses. */
 export type PeerPolicy = 'auto' | 'standard' | 'lldpad';
 
-/** Milliseconds until an acknowledged request without an answer is repeated: of a peer not known to lose any, and of one that does. */
+/** Milliseconds until an acknowledged request without an answer is repeated: to a peer not known to lose any, to one that does. */
 const REPEAT_AFTER = 500;
 const REPEAT_SOON = 100;
 /** Answers after which VSIs are put together into ECPDUs. */
 const PROBATION = 8;
-/** lldpad sends one answer per ack timer, acknowledged or not: at 14 six a second, fewer than its keepalives (interop-notes.md 10, row 9). */
+/**
+ * lldpad sends one answer per ack timer, acknowledged or not: at 14 six a second, fewer than the keepalives of 64 VSIs
+ * (interop-notes.md 10, row 9).
+ */
 const LLDPAD_RTE = 8;
 /** Milliseconds that lldpad may be late with the end of a VSI, beyond toutKeepAlive. */
 const LATE = 1_000;
@@ -59,9 +62,9 @@ export class Treatment {
   }
 
   /**
-   * What the bridge says, to `own`: it shows whether it is lldpad in its second LLDPDU at the latest, by flagging both values as its
-   * peer's also where they are its own as well (evb-tlv.md 1.7). So does only who proposes less than we do in both. True when that is
-   * news.
+   * What the bridge says, to `own`: it shows whether it is lldpad in its second LLDPDU at the latest, by flagging both values as
+   * its peer's also where they are its own as well (evb-tlv.md 1.7). So does only who proposes less than we do in both. True when
+   * that is news.
    */
   heard(remote: EvbTlv | undefined, own: EvbTlv): boolean {
     const flagged = remote?.rwdRol === true && remote.rkaRol;
