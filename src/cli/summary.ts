@@ -13,6 +13,12 @@ import {
   type EthernetFrame,
 } from '../../protocols/ethernet/index.ts';
 import {
+  DRAFT_CAPABILITY_ECP,
+  DRAFT_CAPABILITY_RTE,
+  DRAFT_CAPABILITY_VDP,
+  DRAFT_MODE_RELAY,
+} from '../../protocols/evb/index.ts';
+import {
   CHASSIS_ID_MAC,
   decodeLldpdu,
   EVB_MODE_BRIDGE,
@@ -313,8 +319,13 @@ function modeName(mode: number): string {
 
 /** The draft does not say which side speaks; what is in force is what `cmode` and `ccap` say (evb-tlv.md 3.1). */
 function evbDraftText({ cmode, ccap }: EvbDraftTlv): string {
-  const agreed = [ccap & 4 ? 'RTE' : '', ccap & 2 ? 'ECP' : '', ccap & 1 ? 'VDP' : ''].filter(Boolean);
-  const relay = cmode & 0x40 ? 'on' : 'off';
+  const capabilities: [number, string][] = [
+    [DRAFT_CAPABILITY_RTE, 'RTE'],
+    [DRAFT_CAPABILITY_ECP, 'ECP'],
+    [DRAFT_CAPABILITY_VDP, 'VDP'],
+  ];
+  const agreed = capabilities.flatMap(([bit, name]) => ((ccap & bit) === 0 ? [] : [name]));
+  const relay = (cmode & DRAFT_MODE_RELAY) === 0 ? 'off' : 'on';
   return `${agreed.length > 0 ? agreed.join(' ') : 'nothing agreed'}, relay ${relay}`;
 }
 
