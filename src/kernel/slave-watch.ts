@@ -32,12 +32,18 @@ interface Candidate {
   serial: number;
   link: Link;
   namespaceId: number | undefined;
+  /** Which of all that was heard this is. */
+  heard: number;
 }
 
 /** Folders in which container engines and iproute2 keep namespaces without a process. */
 const NAMESPACE_FOLDERS = ['/run/netns', '/run/docker/netns', '/var/run/netns'];
 /** VLAN devices on top of each other; the kernel takes less. */
 const NESTING_MAX = 8;
+/** Rest after a search, in times that it took: who moves a slave to and fro without end does not keep us busy. */
+const SEARCH_REST = 9;
+/** Milliseconds; on a busy machine a search takes long without doing much. */
+const SEARCH_REST_MAX = 500;
 
 /**
  * The macvlan and ipvlan slaves of every interface of our namespace, also those that live in other namespaces. It is driven by
@@ -52,8 +58,14 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   /** Left a foreign namespace for one that we have not found yet. */
   readonly #moving = new Set<Candidate>();
   #serials = 0;
+  #heard = 0;
   #told = false;
+  /** Events were lost: slaves elsewhere may have changed or gone without a word. */
+  #lost = false;
+  /** Foreign interfaces that are being looked up; true: more was heard of them since. */
+  readonly #verifying = new Map<string, boolean>();
   #search: Promise<void> | undefined;
+  #rest: NodeJS.Timeout | undefined;
   #searchAgain = false;
   #closed = false;
 
@@ -67,7 +79,10 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     links.on('removed', (link, movedTo) => this.#removed(link, movedTo));
     links.on('foreign', (namespaceId, message) => this.#foreign(namespaceId, message));
     links.on('namespace', (message) => this.#namespace(message));
-    links.on('resynced', () => void this.search());
+    links.on('resynced', () => {
+      this.#lost = true;
+      void this.search();
+    });
   }
 
   /** Finds the slaves that live elsewhere already. */
@@ -78,6 +93,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#rest);
   }
 
   /** Those on top of an interface of our namespace. */
@@ -88,12 +104,25 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     });
   }
 
-  /** Looks into every namespace that can be found. Never rejects. */
+  /** Looks into every namespace that can be found, at once or after the rest that is due. Never rejects. */
   search(): Promise<void> {
-    this.#searchAgain = this.#search !== undefined;
-    this.#search ??= this.#searchAll().finally(() => {
+    if (this.#search !== undefined || this.#rest !== undefined) {
+      this.#searchAgain = true;
+      return this.#search ?? Promise.resolve();
+    }
+    const begun = performance.now();
+    this.#search = this.#searchAll().finally(() => {
       this.#search = undefined;
-      if (this.#searchAgain && !this.#closed) void this.search();
+      if (this.#closed) return;
+      this.#rest = setTimeout(
+        () => {
+          this.#rest = undefined;
+          if (!this.#searchAgain) return;
+          this.#searchAgain = false;
+          void this.search();
+        },
+        Math.min(SEARCH_REST_MAX, SEARCH_REST * (performance.now() - begun)),
+      );
     });
     return this.#search;
   }
@@ -134,7 +163,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     const key = keyOf(link.index, namespaceId);
     const known = this.#candidates.get(key) ?? this.#arrival(link);
     const serial = known?.serial ?? ++this.#serials;
-    this.#candidates.set(key, { serial, link, namespaceId });
+    this.#candidates.set(key, { serial, link, namespaceId, heard: ++this.#heard });
     this.#tell();
   }
 
@@ -158,7 +187,8 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       const there = keyOf(index, namespaceId);
       // What has been heard from there already is newer.
       const newer = this.#candidates.get(there)?.link ?? { ...candidate.link, index };
-      this.#candidates.set(there, { serial: candidate.serial, link: newer, namespaceId });
+      const heard = ++this.#heard;
+      this.#candidates.set(there, { serial: candidate.serial, link: newer, namespaceId, heard });
     }
     if (candidate !== undefined || this.#candidates.size > 0) this.#tell();
   }
@@ -189,44 +219,72 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       return;
     }
     // A namespace that ends takes its interfaces along without a word.
-    for (const [key, candidate] of this.#candidates)
-      if (candidate.namespaceId === namespaceId) this.#candidates.delete(key);
+    this.#forget((candidate) => candidate.namespaceId === namespaceId);
+  }
+
+  #forget(gone: (candidate: Candidate) => boolean): void {
+    for (const [key, candidate] of this.#candidates) if (gone(candidate)) this.#candidates.delete(key);
     this.#tell();
   }
 
   /** Whether the lower device of a foreign interface is ours only its kernel table tells, seen from here. */
   async #verify(index: number, namespaceId: number): Promise<void> {
+    const key = keyOf(index, namespaceId);
+    const underWay = this.#verifying.has(key);
+    this.#verifying.set(key, underWay);
+    if (underWay) return;
+    do {
+      this.#verifying.set(key, false);
+      try {
+        const before = this.#heard;
+        const link = await this.#rtnetlink.link(index, namespaceId);
+        if (link !== undefined) this.#adopt(link, namespaceId, before);
+      } catch (error) {
+        this.#trouble(error);
+      }
+    } while (this.#verifying.get(key) && !this.#closed);
+    this.#verifying.delete(key);
+  }
+
+  /** The slaves in one namespace. `anew`: what was heard of them before counts no longer. */
+  async #look(namespaceId: number, anew = false): Promise<void> {
     try {
-      const link = await this.#rtnetlink.link(index, namespaceId);
-      if (link !== undefined) this.#adopt(link, namespaceId);
+      const before = anew ? this.#heard : Number.NEGATIVE_INFINITY;
+      const links = await this.#rtnetlink.links(namespaceId);
+      const ours = new Set<number>();
+      for (const link of links) if (this.#adopt(link, namespaceId, before)) ours.add(link.index);
+      this.#forget(
+        ({ namespaceId: id, link, heard }) => id === namespaceId && heard <= before && !ours.has(link.index),
+      );
     } catch (error) {
       this.#trouble(error);
     }
   }
 
-  /** The slaves in one namespace. */
-  async #look(namespaceId: number): Promise<void> {
-    try {
-      for (const link of await this.#rtnetlink.links(namespaceId)) this.#adopt(link, namespaceId);
-    } catch (error) {
-      this.#trouble(error);
-    }
-  }
-
-  #adopt(link: Link, namespaceId: number): void {
-    if (this.#closed || link.linkNamespaceId !== this.#links.self) return;
-    // An event that came since is newer.
-    if (!this.#candidates.has(keyOf(link.index, namespaceId))) this.#put(link, namespaceId);
+  /** True when it is one of ours, known or not. An event that came since `before` is newer. */
+  #adopt(link: Link, namespaceId: number, before = Number.NEGATIVE_INFINITY): boolean {
+    if (this.#closed || link.linkNamespaceId !== this.#links.self) return false;
+    const known = this.#candidates.get(keyOf(link.index, namespaceId));
+    if (known === undefined || known.heard <= before) this.#put(link, namespaceId);
+    return isCandidate(link);
   }
 
   async #searchAll(): Promise<void> {
     const { self } = this.#links;
     const moving = [...this.#moving];
+    const anew = this.#lost;
+    this.#lost = false;
     if (self !== undefined) {
       await this.#nameNamespaces();
       try {
-        for (const id of await this.#rtnetlink.namespaces()) if (id !== self) await this.#look(id);
+        const before = anew ? this.#heard : Number.NEGATIVE_INFINITY;
+        const ids = await this.#rtnetlink.namespaces();
+        for (const id of ids) if (id !== self) await this.#look(id, anew);
+        this.#forget(({ namespaceId, heard }) => {
+          return namespaceId !== undefined && heard <= before && !ids.includes(namespaceId);
+        });
       } catch (error) {
+        this.#lost ||= anew;
         this.#trouble(error);
       }
     }

@@ -1,0 +1,169 @@
+/** What a container can bring about, and what remains when events were lost; with a kernel that is not. */
+
+import { EventEmitter } from 'node:events';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { MacAddress } from '../../protocols/octets/index.ts';
+import type { Link } from '../../protocols/rtnetlink/index.ts';
+import type { LinkWatch } from '../../src/kernel/link-watch.ts';
+import type { Rtnetlink } from '../../src/kernel/rtnetlink.ts';
+import { SlaveWatch } from '../../src/kernel/slave-watch.ts';
+
+const SELF = 0;
+const UPLINK = 2;
+const slave = (index: number, mac: string, linkNamespaceId = SELF) =>
+  ({
+    index,
+    name: `mv${index}`,
+    mac: mac as MacAddress,
+    kind: 'macvlan',
+    macvlanMode: 'vepa',
+    parent: UPLINK,
+    linkNamespaceId,
+  }) as Link;
+
+class Kernel {
+  readonly namespaces = new Map<number, Link[]>();
+  readonly events = new EventEmitter();
+  readonly watch: SlaveWatch;
+  readonly asked: string[] = [];
+  /** Answers that wait to be let go; undefined: none has to. */
+  held: (() => void)[] | undefined;
+
+  constructor() {
+    const answer = async <T>(value: T) => {
+      if (this.held !== undefined) await new Promise<void>((resolve) => this.held!.push(resolve));
+      return value;
+    };
+    const rtnetlink = {
+      link: (index: number, id: number) => {
+        this.asked.push(`link ${index}`);
+        return answer(this.namespaces.get(id)?.find((one) => one.index === index));
+      },
+      links: (id: number) => answer(this.namespaces.get(id) ?? []),
+      namespaces: async () => {
+        this.asked.push('namespaces');
+        return [SELF, ...this.namespaces.keys()];
+      },
+      namespaceId: async () => SELF,
+    } as unknown as Rtnetlink;
+    const uplink = { index: UPLINK, name: 'eth1' } as Link;
+    const links = Object.assign(this.events, {
+      self: SELF,
+      links: [uplink],
+      get: (which: number) => (which === UPLINK ? uplink : undefined),
+    }) as unknown as LinkWatch;
+    this.watch = new SlaveWatch(rtnetlink, links);
+  }
+
+  get slaves() {
+    return this.watch.slavesOf(UPLINK).map(({ mac, namespaceId }) => `${namespaceId} ${mac}`);
+  }
+
+  count(what: string) {
+    return this.asked.filter((asked) => asked === what).length;
+  }
+
+  hears(namespaceId: number, link: Link, deleted = false, newNamespaceId?: number) {
+    this.events.emit('foreign', namespaceId, { deleted, family: 'link', link, newNamespaceId });
+  }
+}
+
+const turns = async (count = 50) => {
+  for (let i = 0; i < count; i++) await new Promise(setImmediate);
+};
+
+describe('slave watch', () => {
+  let clock = 0;
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    clock = 0;
+    // A search takes ten milliseconds.
+    vi.spyOn(performance, 'now').mockImplementation(() => {
+      clock += 10;
+      return clock;
+    });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+
+  it('what changed or went elsewhere while events were lost is as the kernel says', async () => {
+    const kernel = new Kernel();
+    kernel.namespaces.set(1, [slave(5, '52:54:00:00:00:01'), slave(6, '52:54:00:00:00:02')]);
+    kernel.namespaces.set(2, [slave(5, '52:54:00:00:00:03')]);
+    kernel.namespaces.set(3, [slave(5, '52:54:00:00:00:04')]);
+    await kernel.watch.start();
+    expect(kernel.slaves).toHaveLength(4);
+    kernel.namespaces.set(1, [slave(5, '52:54:00:00:00:11')]);
+    kernel.namespaces.delete(2);
+    // The same index, and another lower device.
+    kernel.namespaces.set(3, [slave(5, '52:54:00:00:00:04', 7)]);
+    kernel.events.emit('resynced');
+    await vi.runAllTimersAsync();
+    await turns();
+    expect(kernel.slaves).toEqual(['1 52:54:00:00:00:11']);
+    kernel.watch.close();
+  });
+
+  it('what is heard while a namespace is read anew is newer', async () => {
+    const kernel = new Kernel();
+    kernel.namespaces.set(1, [slave(5, '52:54:00:00:00:01'), slave(6, '52:54:00:00:00:02')]);
+    await kernel.watch.start();
+    await vi.runAllTimersAsync();
+    // Read without the one and before the change of the other.
+    kernel.namespaces.set(1, [slave(6, '52:54:00:00:00:02')]);
+    kernel.held = [];
+    kernel.events.emit('resynced');
+    await turns();
+    kernel.hears(1, slave(5, '52:54:00:00:00:11'));
+    kernel.hears(1, slave(6, '52:54:00:00:00:12'));
+    kernel.held.shift()!();
+    await turns();
+    expect(kernel.slaves).toEqual(['1 52:54:00:00:00:11', '1 52:54:00:00:00:12']);
+    kernel.watch.close();
+  });
+
+  it('a stream of events of a slave that is none of ours asks one question at a time', async () => {
+    const kernel = new Kernel();
+    kernel.namespaces.set(1, []);
+    await kernel.watch.start();
+    const theirs = slave(5, '52:54:00:00:00:01', 7);
+    kernel.namespaces.set(1, [theirs]);
+    kernel.held = [];
+    for (let i = 0; i < 1000; i++) kernel.hears(1, theirs);
+    expect(kernel.count('link 5')).toBe(1);
+    kernel.held.shift()!();
+    await turns();
+    // What came meanwhile is one more.
+    expect(kernel.count('link 5')).toBe(2);
+    kernel.held.shift()!();
+    await turns();
+    kernel.hears(1, theirs);
+    expect(kernel.count('link 5')).toBe(3);
+    kernel.watch.close();
+  });
+
+  it('a slave that moves to and fro without end is searched for a tenth of the time', async () => {
+    const kernel = new Kernel();
+    const mine = slave(5, '52:54:00:00:00:01');
+    kernel.namespaces.set(1, [mine]);
+    await kernel.watch.start();
+    const move = async () => {
+      kernel.hears(1, mine, true, 2);
+      await turns();
+      kernel.hears(1, mine);
+      await turns();
+    };
+    const before = kernel.count('namespaces');
+    for (let i = 0; i < 10; i++) await move();
+    expect(kernel.count('namespaces')).toBe(before);
+    await vi.advanceTimersByTimeAsync(90);
+    await turns();
+    expect(kernel.count('namespaces')).toBe(before + 1);
+    for (let i = 0; i < 10; i++) await move();
+    expect(kernel.count('namespaces')).toBe(before + 1);
+    expect(kernel.slaves).toEqual(['1 52:54:00:00:00:01']);
+    kernel.watch.close();
+  });
+});
