@@ -65,7 +65,15 @@ export class Association {
     again: boolean,
   ): Verdict {
     const verdict: Verdict = { want: [], unwant: [], slaves: new Map() };
-    const others = [...vsis.values()].filter(({ wanted, owner }) => wanted !== undefined && !isRule(owner));
+    const others = new Map<FilterEntry['mac'], { entry: FilterEntry; vsi: StationVsi }[]>();
+    for (const vsi of vsis.values()) {
+      if (vsi.wanted === undefined || isRule(vsi.owner)) continue;
+      for (const entry of vsi.wanted.filters) {
+        const held = others.get(entry.mac);
+        if (held === undefined) others.set(entry.mac, [{ entry, vsi }]);
+        else held.push({ entry, vsi });
+      }
+    }
     const pairs = new Map<string, Pair>();
     for (const slave of slaves) {
       const found = pairOf(slave, rules);
@@ -73,9 +81,7 @@ export class Association {
         verdict.slaves.set(slave.serial, found);
         continue;
       }
-      const taken = others.find(({ wanted }) =>
-        wanted!.filters.some((entry) => sameFilter(entry, found.filter)),
-      );
+      const taken = others.get(found.filter.mac)?.find(({ entry }) => sameVid(entry, found.filter))?.vsi;
       if (taken !== undefined) {
         const reason = `rule ${found.rule.number} steps back: VSI ${taken.id} of ${taken.owner} has its address`;
         verdict.slaves.set(slave.serial, { reason });
@@ -108,15 +114,20 @@ export class Association {
       verdict.want.push(vsi);
     };
     // The VSI that has this pair already, else the one that a slave of it had before, else a new one.
-    for (const pair of [...pairs.values()]) {
-      const same = [...left.values()].find(({ wanted, command }) => covers(wanted ?? command, pair.filter));
-      if (same !== undefined) assign(pair, same, same.command);
+    for (const vsi of ruled) {
+      const { filters } = vsi.wanted ?? vsi.command;
+      const pair = filters.length === 1 ? pairs.get(textOf(filters[0]!)) : undefined;
+      if (pair !== undefined) assign(pair, vsi, vsi.command);
     }
-    for (const pair of [...pairs.values()]) {
-      const before = [...left.values()].find(({ key }) =>
-        this.#serials.get(key)?.some((serial) => pair.serials.includes(serial)),
-      );
-      if (before !== undefined) assign(pair, before, before.command);
+    const pairOfSerial = new Map<number, Pair>();
+    for (const pair of pairs.values()) for (const serial of pair.serials) pairOfSerial.set(serial, pair);
+    for (const before of [...left.values()]) {
+      for (const serial of this.#serials.get(before.key) ?? []) {
+        const pair = pairOfSerial.get(serial);
+        if (pair === undefined || !pairs.has(textOf(pair.filter))) continue;
+        assign(pair, before, before.command);
+        break;
+      }
     }
     for (const pair of [...pairs.values()]) {
       let attempt = 0;
@@ -168,12 +179,8 @@ function textOf({ mac, vid }: FilterEntry): string {
   return `${mac}/${vid}`;
 }
 
-function sameFilter(entry: FilterEntry, other: FilterEntry): boolean {
-  return entry.mac === other.mac && (entry.vid === other.vid || entry.vid === 0 || other.vid === 0);
-}
-
-function covers({ filters }: VsiCommand, filter: FilterEntry): boolean {
-  return filters.length === 1 && textOf(filters[0]!) === textOf(filter);
+function sameVid(entry: FilterEntry, other: FilterEntry): boolean {
+  return entry.vid === other.vid || entry.vid === 0 || other.vid === 0;
 }
 
 function sameWish(a: VsiCommand, b: VsiCommand): boolean {

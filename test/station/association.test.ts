@@ -149,4 +149,31 @@ describe('association by rules', () => {
     expect(book.wanted).toEqual([`${mac(1)}/0 9 rule:1`]);
     expect([...book.vsis.keys()]).toEqual([key]);
   });
+
+  it('many slaves, in whatever order, are not compared with every VSI each', () => {
+    const book = new Book();
+    const many = Array.from({ length: 400 }, (_, n) =>
+      slave(n, {
+        mac: `52:54:00:00:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}` as MacAddress,
+      }),
+    );
+    book.judge(many);
+    expect(book.vsis.size).toBe(400);
+    let looks = 0;
+    const counting = new Map(
+      [...book.vsis].map(([key, vsi]) => [
+        key,
+        new Proxy(vsi, {
+          get(target, name) {
+            looks++;
+            return Reflect.get(target, name, target);
+          },
+        }),
+      ]),
+    );
+    const moved = [...many.slice(1), slave(0, { mac: '52:54:00:ff:00:00' as MacAddress })].reverse();
+    const { want, unwant } = book.association.judge(moved, RULES, counting, deriveId, false);
+    expect([want.length, unwant]).toEqual([1, []]);
+    expect(looks).toBeLessThan(400 * 50);
+  });
 });
