@@ -72,7 +72,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     });
   }
 
-  /** What differs is applied to the running link; `peer` and `interop` when it comes up the next time. */
+  /** What differs is applied to the running link; `interop` only counts from the next start of evbd on. */
   reconfigure(settings: UplinkSettings): void {
     const before = this.#settings;
     this.#settings = settings;
