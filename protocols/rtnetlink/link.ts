@@ -191,7 +191,7 @@ function decodeBridgePort(port: Attributes): BridgePortState {
 export function encodeGetLink(which?: number | string, namespaceId?: number): Uint8Array {
   const writer = linkHeader(k.AF_UNSPEC, typeof which === 'number' ? which : 0);
   if (typeof which === 'string') writer.text(k.IFLA_IFNAME, which);
-  inNamespace(writer, namespaceId);
+  if (namespaceId !== undefined) writer.attribute(k.IFLA_TARGET_NETNSID, (w) => w.s32(namespaceId));
   return writer.attribute(k.IFLA_EXT_MASK, (w) => w.u32(k.RTEXT_FILTER_SKIP_STATS)).finish();
 }
 
@@ -226,9 +226,8 @@ export function encodeSetMacvlanMode(
   index: number,
   kind: 'macvlan' | 'macvtap',
   mode: MacvlanMode,
-  namespaceId?: number,
 ): Uint8Array {
-  return inNamespace(linkHeader(k.AF_UNSPEC, index), namespaceId)
+  return linkHeader(k.AF_UNSPEC, index)
     .nested(k.IFLA_LINKINFO, (info) =>
       info
         .text(k.IFLA_INFO_KIND, kind)
@@ -237,11 +236,6 @@ export function encodeSetMacvlanMode(
         ),
     )
     .finish();
-}
-
-function inNamespace(writer: HostWriter, namespaceId: number | undefined): HostWriter {
-  if (namespaceId !== undefined) writer.attribute(k.IFLA_TARGET_NETNSID, (w) => w.s32(namespaceId));
-  return writer;
 }
 
 /** struct ifinfomsg. */

@@ -47,14 +47,6 @@ const lldp = section({
   'tx-hold': v.optional(integer(2, 10), 4),
 });
 
-/** Values that the contract names and this version does not do yet: refused, so that nobody waits for what never comes. */
-const notYet = <const T extends readonly string[]>(words: T, later: readonly string[]) =>
-  v.pipe(
-    v.string(`expected ${[...words, ...later].join(', ')}`),
-    v.check((value) => !later.includes(value), 'this version of evbd cannot do that yet'),
-    v.picklist(words, `expected one of ${words.join(', ')}`),
-  );
-
 const protocol = v.optional(oneOf(['auto', 'ratified', 'draft']), 'auto');
 
 /** The uncertain points of the standard, for peers that chose otherwise. */
@@ -75,7 +67,7 @@ const uplink = section({
   ecp,
   vdp,
   slaves: v.optional(oneOf(['manual', 'auto']), 'manual'),
-  'when-relay-refused': v.optional(notYet(['keep'], ['bridge']), 'keep'),
+  'when-relay-refused': v.optional(oneOf(['keep', 'bridge']), 'keep'),
   libvirt: v.optional(
     v.pipe(
       flag,

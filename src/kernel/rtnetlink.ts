@@ -145,13 +145,12 @@ export class Rtnetlink {
     await this.request(what, RTM_SETLINK, 0, encodeSetBridgePort(index, change));
   }
 
-  /** `namespaceId`: where the link is, undefined in ours. ENODEV: no such link; EINVAL: no such namespace. */
-  async setMacvlanMode(link: Link, mode: MacvlanMode, namespaceId?: number): Promise<void> {
+  async setMacvlanMode(link: Link, mode: MacvlanMode): Promise<void> {
     const what = `set ${link.name} to macvlan mode ${mode}`;
     if (link.kind !== 'macvlan' && link.kind !== 'macvtap') {
       throw new KernelError(what, 'EOPNOTSUPP', 'it is neither a macvlan nor a macvtap');
     }
-    await this.request(what, RTM_NEWLINK, 0, encodeSetMacvlanMode(link.index, link.kind, mode, namespaceId));
+    await this.request(what, RTM_NEWLINK, 0, encodeSetMacvlanMode(link.index, link.kind, mode));
   }
 
   /** The bridge's entries for one port, without the device's own filter (`self`). */

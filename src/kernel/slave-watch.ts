@@ -1,7 +1,13 @@
 import { EventEmitter } from 'node:events';
 import { closeSync, openSync, readdirSync, statSync } from 'node:fs';
 import type { MacAddress } from '../../protocols/octets/index.ts';
-import type { Link, LinkMessage, NamespaceMessage, VlanTag } from '../../protocols/rtnetlink/index.ts';
+import type {
+  Link,
+  LinkMessage,
+  MacvlanMode,
+  NamespaceMessage,
+  VlanTag,
+} from '../../protocols/rtnetlink/index.ts';
 import { hasCode, KernelError } from './kernel-error.ts';
 import type { LinkWatch, MovedTo } from './link-watch.ts';
 import type { Rtnetlink } from './rtnetlink.ts';
@@ -26,6 +32,14 @@ export interface Slave {
   readonly vlans: readonly VlanTag[];
   /** Index of the uplink, in our namespace. */
   readonly uplink: number;
+}
+
+/** A slave that was in VEPA mode and that we have set to bridge mode; plain data, to be kept as JSON. */
+export interface SwitchedSlave {
+  name: string;
+  index: number;
+  namespaceId?: number;
+  mac?: string;
 }
 
 interface Candidate {
@@ -102,6 +116,17 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       const slave = this.#slave(candidate);
       return slave?.uplink === uplink ? [slave] : [];
     });
+  }
+
+  /** Sets the mode of a macvlan or macvtap of our namespace. Rejects with KernelError; ENODEV: it has gone. */
+  async setMode({ index }: Slave, mode: MacvlanMode): Promise<void> {
+    const key = keyOf(index, undefined);
+    const link = this.#candidates.get(key)?.link;
+    if (link === undefined) return;
+    await this.#rtnetlink.setMacvlanMode(link, mode);
+    // The kernel tells of it only where the interface is up.
+    const now = await this.#rtnetlink.link(index);
+    if (now !== undefined && this.#candidates.has(key)) this.#put(now, undefined);
   }
 
   /** Looks into every namespace that can be found, at once or after the rest that is due. Never rejects. */

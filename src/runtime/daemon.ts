@@ -19,6 +19,7 @@ import type { Rule } from '../station/association.ts';
 import type { Store } from '../store/store.ts';
 import { epochMicros, now } from './clock.ts';
 import type { Log, Surroundings } from './link-driver.ts';
+import { ModeKeeper } from './mode-keeper.ts';
 import { SwitchPort } from './switch-port.ts';
 import { Uplink } from './uplink.ts';
 
@@ -301,16 +302,39 @@ export class EvbDaemon implements Daemon {
       await this.#store.putJournal(journal.name, null);
       this.#log.info({ link: journal.name }, 'no longer configured: the bridge port is as it was');
     }
+    for (const name of await this.#store.switchedUplinks()) {
+      if (!Object.hasOwn(this.#config.uplinks, name)) await this.#switchBack(name);
+    }
     const names = [...Object.keys(this.#config.uplinks), ...Object.keys(this.#config.ports)];
     for (const [name, count] of await this.#store.forgetVsisExcept(names)) {
       this.#log.warn({ link: name }, `no longer configured: ${count} stored VSIs are forgotten`);
     }
   }
 
+  /** Slaves that an earlier run set to bridge mode, on an uplink that is no longer ours. */
+  async #switchBack(uplink: string): Promise<void> {
+    const link = this.#watch.get(uplink);
+    const keeper = new ModeKeeper({
+      journal: await this.#store.switched(uplink),
+      onJournal: (switched) => this.#store.putSwitched(uplink, switched),
+      slaves: () => (link === undefined ? [] : this.#slaves.slavesOf(link.index)),
+      wanted: () => false,
+      setMode: (slave, mode) => this.#slaves.setMode(slave, mode),
+      warn: (text) => this.#log.error({ link: uplink }, text),
+    });
+    await keeper.restore();
+    this.#log.info({ link: uplink }, 'no longer configured: its slaves are in VEPA mode again');
+  }
+
   #surroundings(name: string): Surroundings {
     return {
       store: this.#store,
       rtnetlink: this.#rtnetlink,
+      setSlaveMode: async (slave, mode) => {
+        await this.#slaves.setMode(slave, mode);
+        // Who asked shall not go by what was before.
+        this.#updateSlaves();
+      },
       log: this.#log,
       linkChanged: () => {
         const driver = this.#drivers.get(name);

@@ -9,6 +9,7 @@ import type { VdpTimers } from '../../protocols/vdp/index.ts';
 import type { Config, UplinkConfig } from '../config/config.ts';
 import type { Profile } from '../config/profile.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
+import type { Slave } from '../kernel/slave-watch.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
 import type { Dialect, LinkStatus, RelayState, Role, SlaveStatus, VsiStatus } from '../model.ts';
@@ -35,6 +36,8 @@ export interface Surroundings {
   linkChanged(): void;
   vsiChanged(vsi: VsiStatus, removed: boolean): void;
   frame(sent: boolean, octets: Uint8Array): void;
+  /** Rejects with KernelError. */
+  setSlaveMode(slave: Slave, mode: 'vepa' | 'bridge'): Promise<void>;
 }
 
 /** What both roles' machines have in common. */

@@ -3,7 +3,7 @@ import { CAPABILITY_STATION_ONLY } from '../../protocols/lldp-codec/index.ts';
 import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
 import { VSIID_UUID, vsiKey } from '../../protocols/vdp/index.ts';
 import type { UplinkConfig } from '../config/config.ts';
-import type { Slave } from '../kernel/slave-watch.ts';
+import type { Slave, SwitchedSlave } from '../kernel/slave-watch.ts';
 import { EvbError, type SlaveStatus, type VsiRequest, type VsiStatus } from '../model.ts';
 import type { LinkUp } from '../port/role.ts';
 import {
@@ -13,11 +13,13 @@ import {
   type RuledVsi,
   type Verdict,
 } from '../station/association.ts';
+import { Fallback } from '../station/fallback.ts';
 import { Station, type StationEffect, type StationPolicy } from '../station/station.ts';
 import { isRule, type StationVsi } from '../station/vsi.ts';
 import type { StoredVsi } from '../store/store.ts';
-import { now } from './clock.ts';
+import { Alarm, now } from './clock.ts';
 import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.ts';
+import { ModeKeeper } from './mode-keeper.ts';
 import { derivedId, fromStored, toCommand, toStored } from './requests.ts';
 import { interopOptions, lldpTiming, systemDescription } from './settings.ts';
 import { slaveStatus, vsiStatus } from './status.ts';
@@ -59,6 +61,9 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   #due = false;
   /** Something is new for those that the bridge has refused for good. */
   #again = false;
+  readonly #fallback = new Fallback();
+  readonly #fallbackAlarm = new Alarm(() => this.#observeRelay());
+  #modes: ModeKeeper;
 
   constructor(name: string, settings: UplinkSettings, around: Surroundings) {
     super(name, around, settings.limits['frames-per-second']);
@@ -70,6 +75,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       outboxMax: 2 * settings.limits['vsis-per-link'],
       ...interopOptions(config.interop),
     });
+    this.#modes = this.#newModeKeeper([]);
   }
 
   /** What differs is applied to the running link; `interop` only counts from the next start of evbd on. */
@@ -80,6 +86,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     this.perform(this.machine.setPolicy(stationPolicy(settings), now()));
     this.#again = true;
     this.#associate();
+    this.#modes.reshape();
   }
 
   /** What stands on top of the link now. */
@@ -97,11 +104,16 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
 
   override async stop(): Promise<void> {
     await super.stop();
+    this.#fallbackAlarm.cancel();
     await this.#round;
+    await this.#modes.close();
   }
 
   override async recall(): Promise<void> {
     await super.recall();
+    const switched = await this.around.store.switched(this.name);
+    this.#modes = this.#newModeKeeper(switched);
+    if (switched.length > 0) this.#fallback.resume();
     for (const stored of await this.around.store.vsis(this.name)) {
       try {
         const inForce = stored.inForce && fromStored(stored.inForce);
@@ -199,7 +211,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     const again = this.#again;
     this.#again = false;
     const { want, unwant, slaves } = this.#association.judge(
-      auto ? this.#slaves!.map(ruledSlave) : [],
+      auto ? this.#slaves!.map((slave) => ruledSlave(slave, this.#modes.switched(slave))) : [],
       rules,
       this.machine.vsis,
       (filters, attempt) => ({ idFormat: VSIID_UUID, id: derivedId(filters, attempt) }),
@@ -213,6 +225,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       }),
     );
     await Promise.all(want.map((wish) => this.#wantByRule(wish)));
+    this.#modes.reshape();
     this.linkChanged();
   }
 
@@ -234,8 +247,44 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       if ('vsi' in verdict && verdict.vsi === key) this.#verdict.set(serial, { reason: since });
   }
 
-  /** An uplink changes nothing in the kernel. */
-  protected override async restoreKernel(): Promise<void> {}
+  protected override restoreKernel(): Promise<void> {
+    return this.#modes.restore();
+  }
+
+  protected override perform(effects: readonly StationEffect[]): void {
+    super.perform(effects);
+    this.#observeRelay();
+  }
+
+  /** Without relay the slaves may have to do without the bridge. */
+  #observeRelay(): void {
+    const { config } = this.#settings;
+    const enabled = config['when-relay-refused'] === 'bridge' && !this.released;
+    const changed = this.#fallback.observe(enabled, this.machine.relay, now());
+    this.#fallbackAlarm.set(this.#fallback.nextDeadline());
+    if (!changed) return;
+    const text = this.#fallback.active
+      ? `no relay (${this.machine.relayReason}): the slaves of rules are set to bridge mode`
+      : 'the slaves of rules are set back to VEPA mode';
+    this.log('warn', text);
+    this.#modes.reshape();
+  }
+
+  #newModeKeeper(journal: readonly SwitchedSlave[]): ModeKeeper {
+    return new ModeKeeper({
+      journal,
+      onJournal: (switched) => this.around.store.putSwitched(this.name, switched),
+      slaves: () => this.#slaves,
+      // The kernel changes the mode of an interface only for its own namespace.
+      wanted: ({ serial, kind, namespaceId }) =>
+        this.#fallback.active &&
+        namespaceId === undefined &&
+        (kind === 'macvlan' || kind === 'macvtap') &&
+        'vsi' in (this.#verdict.get(serial) ?? {}),
+      setMode: (slave, mode) => this.around.setSlaveMode(slave, mode),
+      warn: (text) => this.log('warn', text),
+    });
+  }
 
   protected override opened(link: LinkUp): StationEffect[] {
     return this.machine.linkUp(link, now());
@@ -360,7 +409,12 @@ function stationPolicy({ config, limits }: LinkSettings<UplinkConfig>): StationP
 }
 
 /** Of VLAN devices on top of each other the one that the slave stands on counts. */
-function ruledSlave({ serial, vepa, mac, vlans }: Slave): RuledSlave {
+function ruledSlave({ serial, vepa, mac, vlans }: Slave, switched: boolean): RuledSlave {
   const vid = vlans[0]?.id;
-  return { serial, vepa, ...(mac === undefined ? {} : { mac }), ...(vid === undefined ? {} : { vid }) };
+  return {
+    serial,
+    vepa: vepa || switched,
+    ...(mac === undefined ? {} : { mac }),
+    ...(vid === undefined ? {} : { vid }),
+  };
 }

@@ -1,5 +1,6 @@
 import { ClassicLevel } from 'classic-level';
 import type { BridgePortJournal } from '../kernel/bridge-port.ts';
+import type { SwitchedSlave } from '../kernel/slave-watch.ts';
 
 /** A VSI command as JSON: octets in hex. */
 export interface StoredCommand {
@@ -104,10 +105,27 @@ export class Store {
     return this.#get<BridgePortJournal>(`journal/${port}/`);
   }
 
+  /** Slaves in bridge mode by us; synced before the kernel is changed. */
+  putSwitched(uplink: string, switched: readonly SwitchedSlave[]): Promise<void> {
+    const key = `switched/${uplink}/`;
+    return switched.length === 0 ? this.#delete(key) : this.#put(key, switched, true);
+  }
+
+  async switched(uplink: string): Promise<SwitchedSlave[]> {
+    return (await this.#get<SwitchedSlave[]>(`switched/${uplink}/`)) ?? [];
+  }
+
+  /** Uplinks with slaves that are in bridge mode by us. */
+  async switchedUplinks(): Promise<string[]> {
+    const range = { gte: 'switched/', lt: 'switched/\uffff' };
+    return (await this.#guard(this.#level.keys(range).all())).map((key) => key.split('/')[1]!);
+  }
+
   /** Forgets the undo journals of another boot: what they would undo is gone with it. `bootId` names the running one. */
   async sinceBoot(bootId: string): Promise<void> {
     if ((await this.#get<string>('boot')) === bootId) return;
     for (const { name } of await this.journals()) await this.putJournal(name, null);
+    for (const uplink of await this.switchedUplinks()) await this.putSwitched(uplink, []);
     await this.#put('boot', bootId, true);
   }
 

@@ -164,6 +164,84 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
     expect(await slaves()).toMatchObject([{ name: 'mv0', vsi: '' }]);
   });
 
+  describe('when-relay-refused: bridge', () => {
+    const FALLBACK = CONFIG.replace('slaves: auto }', 'slaves: auto, when-relay-refused: bridge }');
+    const modeOf = (where: string, name: string) => {
+      const [shown] = JSON.parse(world.in(where, 'ip', '-j', '-d', 'link', 'show', 'dev', name));
+      return shown.linkinfo.info_data.mode;
+    };
+    const modes = () => [
+      modeOf('sta', 'mv0'),
+      modeOf('sta', 'mv5'),
+      modeOf('c1', 'mv1'),
+      modeOf('sta', 'mv2'),
+      modeOf('sta', 'mv3'),
+    ];
+    const modesBecome = (...wanted: string[]) =>
+      eventually(modes, (is) => JSON.stringify(is) === JSON.stringify(wanted), `modes ${wanted}`);
+    /** Up and down, elsewhere, one that no rule matches, one that is in bridge mode already. */
+    const make = () => {
+      add('mv0', mac(1));
+      world.in('sta', 'ip', 'link', 'set', 'mv0', 'up');
+      add('mv1', mac(2));
+      world.in('sta', 'ip', 'link', 'set', 'mv1', 'netns', 'c1');
+      add('mv2', mac(3, '52:56:00'));
+      add('mv5', mac(5));
+      const mv3 = ['name', 'mv3', 'address', mac(4), 'type', 'macvlan', 'mode', 'bridge'];
+      world.in('sta', 'ip', 'link', 'add', 'link', 'eth1', ...mv3);
+    };
+    const deny = 'ports: { swp1: { enforce: on, reflective-relay: deny } }';
+    const allow = 'ports: { swp1: { enforce: on } }';
+
+    beforeEach(async () => {
+      if (!ready) return;
+      station.configure(FALLBACK);
+      await station.must('reload');
+      make();
+      await becomes(`${mac(1)}/10 1`, `${mac(2)}/10 1`, `${mac(5)}/10 1`);
+      bridge.configure(deny);
+      await bridge.must('reload');
+      await modesBecome('bridge', 'bridge', 'vepa', 'vepa', 'bridge');
+    }, 60_000);
+
+    it('is undone when relay is there again; VSIs are associated all the time', async () => {
+      expect(await atBridge()).toEqual([`${mac(1)}/10 1`, `${mac(2)}/10 1`, `${mac(5)}/10 1`]);
+      bridge.configure(allow);
+      await bridge.must('reload');
+      await modesBecome('vepa', 'vepa', 'vepa', 'vepa', 'bridge');
+      expect(await atBridge()).toEqual([`${mac(1)}/10 1`, `${mac(2)}/10 1`, `${mac(5)}/10 1`]);
+    });
+
+    it('is undone by release, and when the configuration no longer asks for it', async () => {
+      station.configure(CONFIG);
+      await station.must('reload');
+      await modesBecome('vepa', 'vepa', 'vepa', 'vepa', 'bridge');
+      station.configure(FALLBACK);
+      await station.must('reload');
+      await modesBecome('bridge', 'bridge', 'vepa', 'vepa', 'bridge');
+      await station.must('release', 'eth1');
+      expect(modes()).toEqual(['vepa', 'vepa', 'vepa', 'vepa', 'bridge']);
+    });
+
+    it('goes on after kill -9, and is undone by a start that is not to do it', async () => {
+      await station.stop('SIGKILL');
+      await station.start();
+      await station.must('wait', 'eth1', 'negotiated');
+      expect(modes()).toEqual(['bridge', 'bridge', 'vepa', 'vepa', 'bridge']);
+      await station.stop('SIGKILL');
+      station.configure('uplinks: { other: {} }');
+      await station.start();
+      await modesBecome('vepa', 'vepa', 'vepa', 'vepa', 'bridge');
+    });
+
+    it('leaves a slave alone that somebody else has set to another mode since', async () => {
+      world.in('sta', 'ip', 'link', 'set', 'mv0', 'type', 'macvlan', 'mode', 'private');
+      bridge.configure(allow);
+      await bridge.must('reload');
+      await modesBecome('private', 'vepa', 'vepa', 'vepa', 'bridge');
+    });
+  });
+
   it('200 slaves in 20 namespaces, created, moved, renamed, given new addresses and deleted in random order', async () => {
     const namespaces = Array.from({ length: 20 }, (_, n) => `n${n}`);
     for (const name of namespaces) world.must('ip', 'netns', 'add', name);

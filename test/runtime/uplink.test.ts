@@ -42,6 +42,10 @@ class SlowStore {
 
   async peer(): Promise<undefined> {}
 
+  async switched(): Promise<[]> {
+    return [];
+  }
+
   async vsis(): Promise<StoredVsi[]> {
     return [stored(first)];
   }
@@ -86,6 +90,7 @@ beforeEach(async () => {
     linkChanged: silent,
     vsiChanged: ({ state }) => tell(state),
     frame: silent,
+    setSlaveMode: async () => {},
   };
   uplink = new Uplink('eth1', { config: uplinks['eth1']!, limits, profiles: [], rules: [] }, around);
   await uplink.recall();
