@@ -41,9 +41,10 @@ export type PassedOn =
  * monotonic) and returns what is to be done.
  */
 export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
-  protected readonly options: RoleOptions;
+  protected options: RoleOptions;
+  readonly #role: DialectOptions['role'];
   #protocol: Protocol;
-  readonly #dialects: Readonly<Record<DialectName, Dialect>>;
+  #dialects: Readonly<Record<DialectName, Dialect>>;
   /** What is spoken, or will be when the link is up. It outlives the link: the same switch will be there again. */
   #dialect: Dialect;
   #port: Port | undefined;
@@ -54,6 +55,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   #told = '';
 
   constructor(role: DialectOptions['role'], protocol: Protocol, options: RoleOptions) {
+    this.#role = role;
     this.#protocol = protocol;
     this.options = options;
     this.#dialects = dialects({ ...options, role });
@@ -127,14 +129,19 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
     return this.#port === undefined ? [] : this.fromPort(this.#port.setLldpTiming(timing), now);
   }
 
+  /** Other options, from the next time on that the link comes up. */
+  setOptions(options: Partial<RoleOptions>): void {
+    this.options = { ...this.options, ...options };
+  }
+
   /** What follows from the remembered peer is in the first LLDPDU already. */
   protected bringUp(link: LinkUp, now: number): (Own | PassedOn)[] {
     const { mac, firstSequence, peer } = link;
     this.#lost = this.evbEnabled ? 'no EVB peer heard yet' : 'EVB is off on this link';
-    if (peer !== undefined && this.#protocol === 'auto' && this.#spokeDraft(peer.lldpdu)) {
-      this.#dialect = this.#dialects.draft;
-      this.#retime();
-    }
+    const resumesDraft = peer !== undefined && this.#protocol === 'auto' && this.#spokeDraft(peer.lldpdu);
+    this.#dialects = dialects({ ...this.options, role: this.#role });
+    this.#dialect = this.#dialects[resumesDraft ? 'draft' : this.#dialect.name];
+    this.#retime();
     const dialect = this.#dialect;
     this.#port = new Port({
       ...this.options,

@@ -14,11 +14,11 @@ import { Link, type LinkCounters } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
 import type { Dialect, LinkStatus, RelayState, Role, SlaveStatus, VsiStatus } from '../model.ts';
 import type { Port } from '../port/port.ts';
-import type { LinkUp, PassedOn, RememberedPeer } from '../port/role.ts';
+import type { LinkUp, PassedOn, RememberedPeer, RoleOptions } from '../port/role.ts';
 import type { SocketError } from '../raw-socket/index.ts';
 import type { Store, StoredPeer } from '../store/store.ts';
 import { Alarm, fromEpoch, now, toEpoch } from './clock.ts';
-import { lldpTiming } from './settings.ts';
+import { interopOptions, lldpTiming } from './settings.ts';
 import { linkTimers, peerStatus } from './status.ts';
 
 export interface Log {
@@ -50,6 +50,7 @@ interface Machine<Effect, Vsi> {
   readonly counters: Record<string, number>;
   readonly vsis: ReadonlyMap<string, Vsi>;
   setLldpTiming(timing: LldpTiming, now: number): Effect[];
+  setOptions(options: Partial<RoleOptions>): void;
   frame(frame: EthernetFrame, now: number): Effect[];
   advance(now: number): Effect[];
   nextDeadline(): number;
@@ -58,13 +59,13 @@ interface Machine<Effect, Vsi> {
 }
 
 /** What the configuration says of one link, and what it says of all. */
-export interface LinkSettings<LinkConfig extends { lldp: UplinkConfig['lldp'] }> {
+export interface LinkSettings<LinkConfig extends Pick<UplinkConfig, 'lldp' | 'interop'>> {
   config: LinkConfig;
   limits: Config['limits'];
   profiles: readonly Profile[];
 }
 
-type CommonSettings = LinkSettings<{ lldp: UplinkConfig['lldp'] }>;
+type CommonSettings = LinkSettings<Pick<UplinkConfig, 'lldp' | 'interop'>>;
 
 /** Milliseconds that a goodbye may take at each of its steps. */
 const GOODBYE_MAX = 2_000;
@@ -207,6 +208,11 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     }
     this.framesPerSecond = after.limits['frames-per-second'];
     this.#socket?.limit(this.framesPerSecond);
+    if (isDeepStrictEqual(before.config.interop, after.config.interop)) return;
+    this.machine.setOptions(interopOptions(after.config.interop));
+    // The link begins anew with them.
+    if (this.#socket !== undefined) this.#close('interop has changed');
+    this.update(this.link);
   }
 
   /** Ends the VSIs of this link before it is released. */

@@ -31,7 +31,7 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
     this.#keeper = this.#newKeeper(undefined);
   }
 
-  /** What differs is applied to the running port; `interop` only counts from the next start of evbd on. */
+  /** What differs is applied to the running port. */
   reconfigure(settings: LinkSettings<PortConfig>): void {
     const before = this.#settings;
     this.#settings = settings;

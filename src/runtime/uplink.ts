@@ -78,7 +78,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     this.#modes = this.#newModeKeeper([]);
   }
 
-  /** What differs is applied to the running link; `interop` only counts from the next start of evbd on. */
+  /** What differs is applied to the running link. */
   reconfigure(settings: UplinkSettings): void {
     const before = this.#settings;
     this.#settings = settings;

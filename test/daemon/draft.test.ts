@@ -70,6 +70,22 @@ describe.runIf(ready)('draft 0.2', { timeout: 60_000 }, () => {
     });
   });
 
+  it('a change of interop is in force after a reload', async () => {
+    await connect('draft', 'draft', 'profiles');
+    await station.must('wait', 'eth1', 'relay');
+    await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
+    const knob = 'interop: { manager-octet: last, lldp-scope: nearest-bridge }';
+    station.configure(`uplinks: { eth1: { protocol: draft, ${LLDP}, ${knob} } }\n${PROFILE}`);
+    bridge.configure(`ports: { swp1: { protocol: draft, ${LLDP}, enforce: on, ${knob} } }\n${PROFILE}`);
+    await bridge.must('reload');
+    await station.must('reload');
+    await station.must('wait', 'eth1', 'relay');
+    const other = '52:54:00:00:00:02';
+    await station.must('associate', 'eth1', '--mac', other, '--profile', 'web');
+    const manager = (await bridge.vsis()).find(({ filters }) => filters[0].mac === other).manager;
+    expect(manager).toBe(`${'0'.repeat(31)}7`);
+  });
+
   it('VSIs outlive a daemon that is killed, on either side', async () => {
     await connect('auto', 'draft');
     await eventually(
