@@ -149,8 +149,8 @@ export class EvbDraft {
     const { remote, vdpAgreed } = this;
     const { reflectiveRelay, always, rte, vsis } = this.#policy;
     const ccap = this.#capabilities;
-    if (remote !== undefined && (ccap & DRAFT_CAPABILITY_RTE) !== 0 && rte > 0 && remote.rte > 0)
-      this.#rte = Math.max(rte, remote.rte);
+    if ((ccap & DRAFT_CAPABILITY_RTE) !== 0 && rte > 0 && remote!.rte > 0)
+      this.#rte = Math.max(rte, remote!.rte);
     const supported = reflectiveRelay || always;
     // What a peer that is not there yet supports is taken for granted, as lldpad does it.
     const agreed = supported && (remote === undefined || this.relayPossible);

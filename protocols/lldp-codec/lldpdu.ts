@@ -148,8 +148,7 @@ function readLldpTlv(reader: OctetReader): { type: number; offset: number; value
 }
 
 function identifier(tlv: ReturnType<typeof readLldpTlv>, type: number, name: string): Identifier {
-  const length = tlv?.value.remaining ?? 0;
-  if (tlv?.type !== type || length < 2 || length > 256) {
+  if (tlv?.type !== type || tlv.value.remaining < 2 || tlv.value.remaining > 256) {
     throw new LldpduError(
       `${name} missing, misplaced or of a wrong length`,
       tlv?.offset ?? 0,
@@ -213,8 +212,8 @@ function organizational(lldpdu: Lldpdu, octets: Uint8Array): Omit<LldpduDefect, 
       return undefined;
     }
   } catch (error) {
-    if (error instanceof DecodeError) return { reason: error.reason, counters };
-    throw error;
+    if (!(error instanceof DecodeError)) throw error;
+    return { reason: error.reason, counters };
   }
   lldpdu.others.push({ type: TLV_ORGANIZATIONALLY_SPECIFIC, value: octets });
   return {

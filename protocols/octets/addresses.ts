@@ -42,7 +42,7 @@ export function parseMac(text: string): MacAddress | undefined {
 
 /** Group bit of the first octet: broadcast and multicast addresses. */
 export function isGroupMac(mac: MacAddress): boolean {
-  return (Number.parseInt(mac.slice(0, 2), 16) & 1) === 1;
+  return (Number.parseInt(mac[1]!, 16) & 1) === 1;
 }
 
 export function uuidFromOctets(octets: Uint8Array): Uuid {

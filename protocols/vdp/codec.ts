@@ -268,7 +268,7 @@ export function vsiKey(vsi: Pick<VsiIdentity, 'idFormat' | 'id'>): string {
 /** What is one VSI to lldpad: type, manager and filter format belong to the identity (vdp.md 2.1). */
 export function lldpadVsiKey(vsi: VsiIdentity & { filters: readonly FilterEntry[] }): string {
   const { type, typeVersion, manager, filters } = vsi;
-  return `${vsiKey(vsi)}:${toHex(manager)}:${type}:${typeVersion}:${filterFormatOf(filters) ?? 0}`;
+  return `${vsiKey(vsi)}:${toHex(manager)}:${type}:${typeVersion}:${filterFormatOf(filters)}`;
 }
 
 const ID_FORMAT_NAMES: Record<number, string> = {

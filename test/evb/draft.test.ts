@@ -37,16 +37,17 @@ const RELAY_ON = { kind: 'relay', active: true, reason: 'the bridge reflects' };
 
 describe('before anything was received (evb-tlv.md 3.3)', () => {
   test.each([
-    ['station', station(), { smode: 0xc0, cmode: 0x40 }],
-    ['station without relay', station({ reflectiveRelay: false }), { smode: 0x80, cmode: 0x80 }],
-    ['bridge: its port does not reflect yet', bridge(), { smode: 0xc0, cmode: 0x80 }],
-    ['bridge that denies', bridge({ reflectiveRelay: false }), { smode: 0x80, cmode: 0x80 }],
+    ['station', () => station(), { smode: 0xc0, cmode: 0x40 }],
+    ['station without relay', () => station({ reflectiveRelay: false }), { smode: 0x80, cmode: 0x80 }],
+    ['bridge: its port does not reflect yet', () => bridge(), { smode: 0xc0, cmode: 0x80 }],
+    ['bridge that denies', () => bridge({ reflectiveRelay: false }), { smode: 0x80, cmode: 0x80 }],
     [
       'bridge that always reflects',
-      bridge({ reflectiveRelay: false, always: true }),
+      () => bridge({ reflectiveRelay: false, always: true }),
       { smode: 0xc0, cmode: 0x40 },
     ],
-  ])('%s', (_, us, modes) => {
+  ])('%s', (_, start, modes) => {
+    const us = start();
     expect(us.tlv).toEqual({ ...modes, scap: 7, ccap: 0, svsi: 0, cvsi: 0, rte: 15 });
     expect([us.remote, us.vdpAgreed, us.groupIds, us.relayPossible]).toEqual([
       undefined,
@@ -107,6 +108,13 @@ describe('negotiation (evb-tlv.md 3.3)', () => {
     expect(us.tlv.rte).toBe(16);
     us.setPolicy(policy({ rte: 12 }));
     expect(us.tlv.rte).toBe(12);
+  });
+
+  test('step 4: the larger one falls with what the peer tells', () => {
+    const us = station();
+    us.receive(peer({ rte: 16 }));
+    us.receive(peer({ rte: 1 }));
+    expect(us.tlv.rte).toBe(15);
   });
 
   test('step 5: svsi and cvsi when VDP is agreed, else 0; not more in use than there may be', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { EvbBridge, EvbStation } from '../../protocols/evb/index.ts';
+import { type EvbBridge, type EvbStation, ParameterNegotiation } from '../../protocols/evb/index.ts';
 import type { EvbParameters } from '../../protocols/lldp-codec/index.ts';
 import { vdpTimers } from '../../protocols/vdp/index.ts';
 import { evbVectors } from '../fixtures/vectors.ts';
@@ -240,5 +240,76 @@ describe('combination of local and remote values (evb-tlv.md 1.7)', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('what is remembered of the peer (evb-tlv.md 1.7)', () => {
+  const FIELDS = ['rwd', 'rka'] as const;
+  const proposal = (value: number): EvbParameters => ({ r: value, rte: value, rwd: value, rka: value });
+  /** A TLV in which both fields say `value`. */
+  const says = (value: number, rol: boolean) => ({ ...proposal(value), rwdRol: rol, rkaRol: rol });
+  const operational = (us: ParameterNegotiation) => FIELDS.map((field) => us.operational()[field]);
+  const proposing = (value: number) => {
+    const us = new ParameterNegotiation(proposal(value));
+    us.transmit();
+    return us;
+  };
+
+  test('nothing at first', () => {
+    expect(new ParameterNegotiation(proposal(0)).operational()).toEqual(proposal(0));
+  });
+
+  test('the next peer has echoed nothing, and claimed nothing', () => {
+    const us = proposing(20);
+    us.receive(says(10, false));
+    us.forget();
+    us.receive(says(20, true));
+    us.propose(proposal(0));
+    expect(operational(us)).toEqual([20, 20]);
+    const other = proposing(20);
+    other.receive(says(10, false));
+    other.forget();
+    other.receive(says(12, true));
+    other.propose(proposal(0));
+    expect(operational(other)).toEqual([12, 12]);
+  });
+
+  test('what we did not send as our own is no echo', () => {
+    const us = new ParameterNegotiation(proposal(20));
+    us.receive(says(24, false));
+    us.transmit();
+    us.receive(says(20, true));
+    us.propose(proposal(10));
+    expect(operational(us)).toEqual([20, 20]);
+  });
+
+  test('an echo that ours covers hides what was known', () => {
+    const us = proposing(24);
+    us.receive(says(22, false));
+    us.receive(says(24, true));
+    us.propose(proposal(20));
+    expect(operational(us)).toEqual([20, 20]);
+  });
+
+  test('an echo of what ours was leaves the smaller value that is known', () => {
+    const us = proposing(24);
+    us.propose(proposal(20));
+    us.receive(says(22, false));
+    us.receive(says(24, true));
+    expect(operational(us)).toEqual([22, 22]);
+  });
+
+  test('and the same value when the peer has claimed it since ours fell, not when before', () => {
+    const since = proposing(4);
+    since.propose(proposal(0));
+    since.receive(says(4, false));
+    since.propose(proposal(0));
+    since.receive(says(4, true));
+    expect(operational(since)).toEqual([4, 4]);
+    const before = proposing(4);
+    before.receive(says(4, false));
+    before.propose(proposal(0));
+    before.receive(says(4, true));
+    expect(operational(before)).toEqual([0, 0]);
   });
 });

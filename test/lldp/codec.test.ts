@@ -337,6 +337,13 @@ describe('encoding', () => {
     expect(decodeLldpdu(octets).lldpdu.systemName).toBe('ä'.repeat(127));
   });
 
+  test('lldp.md 2 row 7: text of 255 octets is whole', () => {
+    const systemDescription = 'x'.repeat(255);
+    expect(decodeLldpdu(encodeLldpdu({ ...mandatory, systemDescription }).octets).lldpdu).toMatchObject({
+      systemDescription,
+    });
+  });
+
   test('text keeps a leading byte order mark', () => {
     const { octets } = encodeLldpdu({ ...mandatory, systemName: '\uFEFFhost' });
     expect(decodeLldpdu(octets).lldpdu.systemName).toBe('\uFEFFhost');

@@ -205,3 +205,11 @@ test('a reader whose end lies before its start has nothing, and says so', () => 
 test('a writer takes what is longer than twice its room', () => {
   expect(new OctetWriter(1).octets(Uint8Array.of(1, 2, 3)).finish()).toEqual(Uint8Array.of(1, 2, 3));
 });
+
+test('u24 reads the last three octets', () => {
+  expect(new OctetReader(Uint8Array.of(1, 2, 3)).u24('x')).toBe(0x010203);
+});
+
+test('hex has two digits an octet', () => {
+  expect(toHex(Uint8Array.of(0x00, 0x0f, 0x10, 0xff))).toBe('000f10ff');
+});

@@ -849,3 +849,19 @@ describe('reasons', () => {
     ]);
   });
 });
+
+test('an end without an answer has no status', () => {
+  expect(asking('associate').advance(RESP)).toStrictEqual([
+    { kind: 'ended', end: 'timeout', reason: 'no answer of the bridge within respWaitDelay' },
+  ]);
+});
+
+test('the DeAssoc after a refused keepalive has no hint', () => {
+  const hinted = command('associate', { hint: 'to' });
+  const vsi = holding('associate', { hint: 'to' });
+  vsi.advance(KEEPALIVE);
+  expect(receive(vsi, answer(hinted, 0x62), KEEPALIVE)).toEqual([
+    { kind: 'send', command: command('deassociate') },
+  ]);
+  expect(vsi.awaiting).toEqual(command('deassociate'));
+});

@@ -39,6 +39,8 @@ export function mutantsOf(file, source, firstId = 1) {
   /** Replacements of text: { start, end, text() }, nested ones within. */
   const edits = [];
   const scopes = [];
+  /** Within what a module computes as it is evaluated. */
+  let isEvaluated = false;
   const text = (node) => source.slice(node.start, node.end);
 
   const mutant = (node, replacement) => {
@@ -52,7 +54,7 @@ export function mutantsOf(file, source, firstId = 1) {
         .filter(Boolean)
         .join('.'),
       ...change(source, node.start, node.end, replacement),
-      isStatic: !scopes.some((scope) => scope.isFunction),
+      isStatic: isEvaluated,
     });
     return id;
   };
@@ -266,15 +268,16 @@ export function mutantsOf(file, source, firstId = 1) {
       if (node.init) visit(node.init);
     },
     VariableDeclaration(node) {
-      const isModule = scopes.length === 0;
-      const before = edits.length;
-      children(node);
-      // What a module computes once is computed again when a mutant comes into force, and when it goes.
-      if (!isModule || edits.length === before || node.kind !== 'const') return;
       const [{ id, init }] = node.declarations;
-      if (FUNCTIONS.has(init.type)) return;
-      edits.push({ start: node.start, end: node.start + 'const'.length, whole: 'let' });
+      if (scopes.length > 0 || init === null || FUNCTIONS.has(init.type)) return children(node);
+      // It is computed again when a mutant comes into force, and when it goes.
+      const before = edits.length;
+      isEvaluated = true;
+      children(node);
+      isEvaluated = false;
+      if (edits.length === before) return;
       const name = source.slice(id.start, id.typeAnnotation?.start ?? id.end);
+      edits.push({ start: node.start, end: node.start + node.kind.length, whole: 'let' });
       edits.push({ start: node.end, end: node.end, again: { name, start: init.start, end: init.end } });
     },
     PropertyDefinition(node) {
