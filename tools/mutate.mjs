@@ -26,10 +26,10 @@ Exit status: 0 when no other mutant survives, 1 when one does or a test fails
 without any, 2 for a wrong path.
 `;
 
-const key = ({ file, before, after }) => [file, before.join(' '), after.join(' ')].join('\n');
+const key = ({ file, where, before, after }) => [file, where, before.join(' '), after.join(' ')].join('\n');
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? '' : 's'}`;
 
-/** What docs/mutants.md accepts: under the heading of a file, a block of `-` and `+` lines each. */
+/** What docs/mutants.md accepts: under the heading of a file blocks of changes, each behind `@@` and where it is. */
 function acceptedMutants(text) {
   const list = [];
   let file;
@@ -38,12 +38,12 @@ function acceptedMutants(text) {
       file = heading;
       continue;
     }
-    const lines = (sign) =>
-      block
-        .split('\n')
-        .filter((line) => line.startsWith(sign))
-        .map((line) => line.slice(1).trim());
-    list.push({ file, before: lines('-'), after: lines('+') });
+    for (const change of block.split(/^@@/m).slice(1)) {
+      const [where, ...lines] = change.split('\n');
+      const signed = (sign) =>
+        lines.filter((line) => line.startsWith(sign)).map((line) => line.slice(1).trim());
+      list.push({ file, where: where.trim(), before: signed('-'), after: signed('+') });
+    }
   }
   return list;
 }
@@ -132,8 +132,8 @@ function report(mutants, outcome, accepted) {
   }
   const alive = new Set(living.map(key));
   const stale = accepted.filter((entry) => !alive.has(key(entry)));
-  for (const { file, before, after } of stale) {
-    console.log(`\n${LIST}: in ${file} this is no survivor (any more):`);
+  for (const { file, where, before, after } of stale) {
+    console.log(`\n${LIST}: ${file}, ${where}: this is no survivor (any more):`);
     for (const text of before) console.log(`  - ${text}`);
     for (const text of after) console.log(`  + ${text}`);
   }

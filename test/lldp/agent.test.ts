@@ -844,6 +844,13 @@ describe('times and states at the edges', () => {
     expect(lldp.counters.statsFramesOutTotal - before).toBe(2);
   });
 
+  test('lldp.md 5 row 4 TX_SHUTDOWN_FRAME: txTTR runs meanwhile', () => {
+    const lldp = running({ reinitDelay: 3 });
+    lldp.shutdown();
+    lldp.setAdminStatus('enabledRxTx');
+    expect(sentAt(runUntil(lldp, 0, 40 * SECOND))).toEqual([3, 30]);
+  });
+
   test('reinitDelay is over after a long sleep', () => {
     const lldp = running();
     lldp.shutdown();
