@@ -40,6 +40,8 @@ export class VsiBridge {
   operCmd: VsiCommand | undefined;
   timers: VdpTimers;
   dialect: VdpDialect;
+  /** Status of a DeAssociate that nobody asked for: 0, or STATUS_ACK for stations that expect it (vdp.md 3.1). */
+  unsolicited = 0;
   #rxCmd: VsiCommand | undefined;
   #queued: VsiCommand | undefined;
   #deadline = Number.POSITIVE_INFINITY;
@@ -111,7 +113,7 @@ export class VsiBridge {
   remove(reason: string, now: number): VsiBridgeEffect[] {
     const command = this.operCmd ?? this.#rxCmd;
     if (command === undefined) return this.#end(reason, now);
-    const tlv = tlvOf({ ...command, request: 'deassociate' }, 0);
+    const tlv = tlvOf({ ...command, request: 'deassociate' }, this.unsolicited);
     return [{ kind: 'send', tlv, manager: command.manager }, ...this.#end(reason, now)];
   }
 

@@ -122,6 +122,9 @@ export interface VdpPdu {
   unknown: Tlv[];
 }
 
+/** Whether VSI TLVs have the number of their filters; absent: they are read in both forms (interop-notes.md 3). */
+export type FilterCount = 'present' | 'absent';
+
 /** Octets in front of the Filter Info entries. */
 const VSI_FIXED = 25;
 /** Status to VSIID and filter format: what an answer to an invalid TLV must be able to echo. */
@@ -131,7 +134,7 @@ const VSI_READABLE = 23;
  * The ULPDU of an ECPDU. Throws DecodeError when the first TLV is not the one and only VSI Manager ID or a TLV runs beyond the
  * end; then nothing of the PDU is processed. A VSI TLV of a wrong length is set aside in `invalid`, the others stand.
  */
-export function decodeVdp(octets: Uint8Array): VdpPdu {
+export function decodeVdp(octets: Uint8Array, count: FilterCount = 'present'): VdpPdu {
   const reader = new OctetReader(octets);
   const first = readTlv(reader);
   if (first.type !== MANAGER_ID) throw new DecodeError('the first TLV is no VSI Manager ID', first.offset);
@@ -149,7 +152,7 @@ export function decodeVdp(octets: Uint8Array): VdpPdu {
     if (request !== undefined) {
       const raw = value.rest();
       try {
-        last = decodeVsi(request, raw);
+        last = decodeVsi(request, raw, count);
         pdu.vsis.push(last);
       } catch (error) {
         if (!(error instanceof DecodeError)) throw error;
@@ -166,7 +169,7 @@ export function decodeVdp(octets: Uint8Array): VdpPdu {
   return pdu;
 }
 
-function decodeVsi(request: VdpRequest, octets: Uint8Array): VsiTlv {
+function decodeVsi(request: VdpRequest, octets: Uint8Array, count: FilterCount): VsiTlv {
   const reader = new OctetReader(octets);
   const status = reader.u8('status');
   const type = reader.u24('VSI type id');
@@ -174,10 +177,16 @@ function decodeVsi(request: VdpRequest, octets: Uint8Array): VsiTlv {
   const idFormat = reader.u8('VSIID format');
   const id = reader.take(16, 'VSIID');
   const filterFormat = reader.u8('filter info format');
-  const entries = reader.u16('number of entries');
   const size = filterEntrySize(filterFormat);
   if (size === undefined)
     throw new DecodeError(`unknown filter info format ${filterFormat}`, VSI_READABLE - 1);
+  // No entry size divides both forms but 2, of which a count that fits is believed.
+  const behind = reader.remaining;
+  const fits =
+    behind >= 2 &&
+    new DataView(octets.buffer, octets.byteOffset).getUint16(VSI_READABLE) * size === behind - 2;
+  const countless = count === 'absent' && !fits && behind > 0 && behind % size === 0;
+  const entries = countless ? behind / size : reader.u16('number of entries');
   if (entries === 0) throw new DecodeError('no filter info entries', VSI_READABLE);
   if (reader.remaining !== entries * size) {
     throw new DecodeError(
@@ -191,14 +200,23 @@ function decodeVsi(request: VdpRequest, octets: Uint8Array): VsiTlv {
 
 /** The octets of one VSI TLV with its header and its organizationally specific TLVs. */
 export function encodeVsi(vsi: VsiTlv): Uint8Array {
+  return encodeVsiForm(vsi, 'present');
+}
+
+/** The same without the number of filters. */
+export function encodeVsiCountless(vsi: VsiTlv): Uint8Array {
+  return encodeVsiForm(vsi, 'absent');
+}
+
+function encodeVsiForm(vsi: VsiTlv, count: FilterCount): Uint8Array {
   const value = new OctetWriter(VSI_FIXED + 12 * vsi.filters.length)
     .u8(vsi.status)
     .u24(vsi.type)
     .u8(vsi.typeVersion)
     .u8(vsi.idFormat)
     .octets(vsi.id)
-    .u8(vsi.filterFormat)
-    .u16(vsi.filters.length);
+    .u8(vsi.filterFormat);
+  if (count === 'present') value.u16(vsi.filters.length);
   for (const entry of vsi.filters) encodeFilterEntry(value, vsi.filterFormat, entry);
   const writer = new OctetWriter();
   writeTlv(writer, 1 + REQUESTS.indexOf(vsi.request), value.finish());

@@ -3,6 +3,8 @@ import {
   decodeVdp,
   encodeVdp,
   encodeVsi,
+  encodeVsiCountless,
+  type FilterCount,
   STATUS_ACK,
   VDP_INSUFFICIENT_RESOURCES,
   VDP_INVALID_FILTER,
@@ -46,19 +48,25 @@ export interface VdpDialect {
   errorName(error: number): string;
 }
 
-export const VDP_RATIFIED: VdpDialect = {
-  overhead: VDP_OVERHEAD,
-  oneManager: true,
-  keeps: true,
-  encodeVsi,
-  encodePdu: encodeVdp,
-  decode(ulpdu) {
-    const pdu = decodeVdp(ulpdu);
-    return { pdus: [pdu], invalid: pdu.invalid.length };
-  },
-  objection: () => undefined,
-  errorName: vdpErrorName,
-};
+function ratified(form: FilterCount): VdpDialect {
+  return {
+    overhead: VDP_OVERHEAD,
+    oneManager: true,
+    keeps: true,
+    encodeVsi: form === 'present' ? encodeVsi : encodeVsiCountless,
+    encodePdu: encodeVdp,
+    decode(ulpdu) {
+      const pdu = decodeVdp(ulpdu, form);
+      return { pdus: [pdu], invalid: pdu.invalid.length };
+    },
+    objection: () => undefined,
+    errorName: vdpErrorName,
+  };
+}
+
+export const VDP_RATIFIED = ratified('present');
+/** As some late drafts of the standard have it. */
+export const VDP_COUNTLESS = ratified('absent');
 
 /** Our errors in the draft's words. Its `unused VTID` is what a bridge without a fitting profile means. */
 const RESPONSES: Readonly<Record<number, number>> = {

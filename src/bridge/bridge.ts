@@ -9,6 +9,7 @@ import type { MacAddress } from '../../protocols/octets/index.ts';
 import {
   commandOf,
   encodeInvalidFormat,
+  lldpadVsiKey,
   STATUS_ACK,
   tlvOf,
   VDP_INSUFFICIENT_RESOURCES,
@@ -38,6 +39,14 @@ export interface BridgePolicy extends AdmissionPolicy {
   vsisPerLink: number;
 }
 
+/** What some stations do otherwise (interop-notes.md 4 and 9). */
+export interface BridgeOptions extends RoleOptions {
+  /** What tells VSIs apart: lldpad's stations may have several of one VSIID (vdp.md 2.1). */
+  vsiKey?: 'vsiid' | 'lldpad';
+  /** The ack bit in a DeAssociate that nobody asked for. */
+  deassocAck?: boolean;
+}
+
 export type BridgeEffect = PassedOn | OwnEffect;
 
 type OwnEffect =
@@ -52,6 +61,7 @@ type OwnEffect =
 /** A VSI that the station has asked for. */
 export class BridgeVsi {
   readonly key: string;
+  readonly id: string;
   readonly machine: VsiBridge;
   readonly history = new History();
   profile = '';
@@ -62,14 +72,11 @@ export class BridgeVsi {
   /** What the command being processed waits for: addresses let in, or for a DeAssociate out. */
   waitsFor: { macs: readonly MacAddress[]; filters: VsiCommand['filters'] } | undefined;
 
-  constructor(key: string, command: VsiCommand, timers: VdpTimers, dialect: VdpDialect) {
+  constructor(key: string, id: string, command: VsiCommand, timers: VdpTimers, dialect: VdpDialect) {
     this.key = key;
+    this.id = id;
     this.command = command;
     this.machine = new VsiBridge(timers, dialect);
-  }
-
-  get id(): string {
-    return vsiName(this.command);
   }
 
   get state(): VsiState {
@@ -93,6 +100,7 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
   /** VSI TLVs beyond the limit, and such that could not be read, both answered with an error. */
   readonly counters = { vsisRefused: 0, vsisInvalid: 0 };
   #policy: BridgePolicy;
+  readonly #interop: Pick<BridgeOptions, 'vsiKey' | 'deassocAck'>;
   /** The port is in a Linux bridge, so that hairpin can be set. */
   #bridged = false;
   #kernel: PortState = NOTHING;
@@ -110,9 +118,10 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
   readonly #unanswered = new Map<BridgeVsi, VsiCommand>();
   #unreadable = 0;
 
-  constructor(policy: BridgePolicy, options: RoleOptions) {
+  constructor(policy: BridgePolicy, options: BridgeOptions) {
     super('bridge', policy.protocol, options);
     this.#policy = policy;
+    this.#interop = options;
     this.ratified = new EvbBridge(this.#evbPolicy());
     this.draft = new EvbDraft('bridge', this.#draftPolicy());
   }
@@ -209,12 +218,11 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
 
   /** Continues what an earlier run left in force; its addresses are let in already. */
   resume(command: VsiCommand, now: number): void {
-    const vsi = new BridgeVsi(vsiKey(command), command, this.timers, this.vdpDialect);
+    const vsi = this.#create(command);
     vsi.profile = profileOf(command, this.#policy.profiles)?.name ?? '';
     vsi.machine.resume(command, now);
     if (command.request === 'associate') this.#holdAlso(vsi, macsOf(command));
     vsi.history.note(vsi.state, 'taken over from the run before', now);
-    this.vsis.set(vsi.key, vsi);
   }
 
   /** VSIs in force that the new policy would not admit are ended. */
@@ -276,11 +284,11 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
       // What carries the ack bit is an answer, and nobody asked (vdp.md 3).
       if ((tlv.status & STATUS_ACK) !== 0) continue;
       const command = commandOf(tlv, pdu.manager);
-      const vsi = this.vsis.get(vsiKey(command)) ?? this.#newVsi(command);
+      const vsi = this.vsis.get(this.#keyOf(command)) ?? this.#newVsi(command);
       if (vsi === undefined) {
         this.counters.vsisRefused++;
         const refusal = tlvOf(command, STATUS_ACK | VDP_INSUFFICIENT_RESOURCES);
-        this.port?.say(vsiKey(command), pdu.manager, refusal);
+        this.port?.say(this.#keyOf(command), pdu.manager, refusal);
         continue;
       }
       const { request } = vsi.machine.operCmd ?? {};
@@ -374,9 +382,34 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
 
   #newVsi(command: VsiCommand): BridgeVsi | undefined {
     if (this.vsis.size >= this.#policy.vsisPerLink && command.request !== 'deassociate') return undefined;
-    const vsi = new BridgeVsi(vsiKey(command), command, this.timers, this.vdpDialect);
+    return this.#create(command);
+  }
+
+  #create(command: VsiCommand): BridgeVsi {
+    const vsi = new BridgeVsi(
+      this.#keyOf(command),
+      this.#nameFor(command),
+      command,
+      this.timers,
+      this.vdpDialect,
+    );
+    if (this.#interop.deassocAck) vsi.machine.unsolicited = STATUS_ACK;
     this.vsis.set(vsi.key, vsi);
     return vsi;
+  }
+
+  #keyOf(command: VsiCommand): string {
+    return this.#interop.vsiKey === 'lldpad' ? lldpadVsiKey(command) : vsiKey(command);
+  }
+
+  /** The VSIID; of several VSIs that share it, the later ones have a number behind it. */
+  #nameFor(command: VsiCommand): string {
+    const name = vsiName(command);
+    if (this.#interop.vsiKey !== 'lldpad') return name;
+    const taken = new Set([...this.vsis.values()].map(({ id }) => id));
+    let number = 1;
+    while (taken.has(number === 1 ? name : `${name}+${number}`)) number++;
+    return number === 1 ? name : `${name}+${number}`;
   }
 
   #fromMachine(vsi: BridgeVsi, effects: VsiBridgeEffect[], now: number): BridgeEffect[] {

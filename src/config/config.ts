@@ -50,11 +50,18 @@ const lldp = section({
 const protocol = v.optional(oneOf(['auto', 'ratified', 'draft']), 'auto');
 
 /** The uncertain points of the standard, for peers that chose otherwise. */
-const interop = section({
+const interop = {
   'manager-octet': v.optional(oneOf(['first', 'last']), 'first'),
   'ecp-source': v.optional(oneOf(['peer', 'any']), 'peer'),
+  'filter-count': v.optional(oneOf(['present', 'absent']), 'present'),
   'lldp-scope': v.optional(oneOf(['customer-bridge', 'nearest-bridge']), 'customer-bridge'),
   'draft-renumber': v.optional(flag, false),
+};
+const uplinkInterop = section({ ...interop, 'evb-first': v.optional(flag, true) });
+const portInterop = section({
+  ...interop,
+  'vsi-key': v.optional(oneOf(['vsiid', 'lldpad']), 'vsiid'),
+  'deassoc-ack': v.optional(flag, false),
 });
 
 const uplink = section({
@@ -75,7 +82,7 @@ const uplink = section({
     ),
     false,
   ),
-  interop,
+  interop: uplinkInterop,
 });
 
 const port = section({
@@ -88,7 +95,7 @@ const port = section({
   vdp,
   admission: v.optional(oneOf(['open', 'profiles']), 'open'),
   enforce: v.optional(onOff, false),
-  interop,
+  interop: portInterop,
 });
 
 const manager = v.pipe(

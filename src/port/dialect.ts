@@ -14,6 +14,7 @@ import {
 import type { EvbParameters, Lldpdu } from '../../protocols/lldp-codec/index.ts';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import {
+  VDP_COUNTLESS,
   VDP_DRAFT_TIMERS,
   VDP_RATIFIED,
   type VdpDialect,
@@ -46,6 +47,8 @@ export interface DialectOptions {
   role: 'station' | 'bridge';
   /** Where a small manager id stands in the 16 octets. */
   managerOctet: 'first' | 'last';
+  /** absent: VSI TLVs are sent without the number of their filters, and taken with and without (interop-notes.md 3). */
+  filterCount: 'present' | 'absent';
   /** Retransmissions of draft ECP have numbers of their own. */
   draftRenumber: boolean;
 }
@@ -57,7 +60,7 @@ export function dialects(options: DialectOptions): Readonly<Record<DialectName, 
       etherType: ETHERTYPE_ECP,
       destination: NEAREST_CUSTOMER_BRIDGE,
       ecp: ECP_RATIFIED,
-      vdp: VDP_RATIFIED,
+      vdp: options.filterCount === 'absent' ? VDP_COUNTLESS : VDP_RATIFIED,
       heardIn: ({ evb }) => evb !== undefined,
       timers: vdpTimers,
       ecpTiming: (operational) => ({

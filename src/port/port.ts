@@ -45,6 +45,8 @@ export interface PortOptions {
   outboxMax: number;
   /** peer: ECP frames count only from the address that the EVB peer's LLDPDUs come from. */
   ecpSource: 'peer' | 'any';
+  /** false: while there is no EVB peer, ECP counts from anybody. */
+  evbFirst: boolean;
 }
 
 export type PortEffect =
@@ -84,6 +86,7 @@ export class Port {
   readonly #system: SystemDescription;
   readonly #outboxMax: number;
   readonly #ecpSource: PortOptions['ecpSource'];
+  readonly #evbFirst: boolean;
   readonly #transmitter: EcpTransmitter;
   readonly #receiver: EcpReceiver;
   readonly #lldpGroup: MacAddress;
@@ -101,6 +104,7 @@ export class Port {
     this.#system = options.system;
     this.#outboxMax = options.outboxMax;
     this.#ecpSource = options.ecpSource;
+    this.#evbFirst = options.evbFirst;
     this.#lldpGroup = options.lldpScope === 'nearest-bridge' ? NEAREST_BRIDGE : NEAREST_CUSTOMER_BRIDGE;
     this.#protocol = options.protocol;
     this.#dialect = options.dialect;
@@ -277,7 +281,8 @@ export class Port {
 
   #ecp(frame: EthernetFrame, now: number): PortEffect[] {
     // A guest behind a reflecting port can reach this group address too: only the EVB peer is listened to.
-    if (this.#ecpSource === 'peer' && frame.source !== this.peerMac) {
+    const stranger = frame.source !== this.peerMac && (this.#evbFirst || this.peerMac !== undefined);
+    if (this.#ecpSource === 'peer' && stranger) {
       this.counters.ecpForeign++;
       return [];
     }

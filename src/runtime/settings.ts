@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { LLDP_TIMING, type LldpTiming } from '../../protocols/lldp-agent/index.ts';
-import type { UplinkConfig } from '../config/config.ts';
+import type { PortConfig, UplinkConfig } from '../config/config.ts';
 import type { SystemDescription } from '../port/port.ts';
 import type { RoleOptions } from '../port/role.ts';
 
@@ -8,10 +8,11 @@ export function lldpTiming(lldp: UplinkConfig['lldp']): LldpTiming {
   return { ...LLDP_TIMING, msgTxInterval: lldp['tx-interval'], msgTxHold: lldp['tx-hold'] };
 }
 
-export function interopOptions(interop: UplinkConfig['interop']) {
+export function interopOptions(interop: UplinkConfig['interop'] | PortConfig['interop']) {
   return {
     ecpSource: interop['ecp-source'],
     managerOctet: interop['manager-octet'],
+    filterCount: interop['filter-count'],
     lldpScope: interop['lldp-scope'],
     draftRenumber: interop['draft-renumber'],
   } satisfies Partial<RoleOptions>;

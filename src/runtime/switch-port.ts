@@ -27,6 +27,9 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
       lldp: lldpTiming(config.lldp),
       outboxMax: 2 * settings.limits['vsis-per-link'],
       ...interopOptions(config.interop),
+      evbFirst: true,
+      vsiKey: config.interop['vsi-key'],
+      deassocAck: config.interop['deassoc-ack'],
     });
     this.#keeper = this.#newKeeper(undefined);
   }
@@ -133,8 +136,8 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
   }
 
   protected override vsiStatus(vsi: BridgeVsi): VsiStatus {
-    const { command, profile, state, history } = vsi;
-    return { ...vsiStatus(this.name, command, state, history), profile, owner: 'peer' };
+    const { id, command, profile, state, history } = vsi;
+    return { ...vsiStatus(this.name, command, state, history), id, profile, owner: 'peer' };
   }
 }
 

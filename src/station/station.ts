@@ -86,12 +86,20 @@ export class Station extends Role<OwnEffect, EvbStation> {
     return this.evb.relayPossible ? 'requested' : 'refused';
   }
 
+  /** Also, where the bridge need not have been heard, with nobody yet (interop-notes.md 1). */
+  override get vdpUp(): boolean {
+    const nobody = this.port !== undefined && this.#policy.evb && this.evb.remote === undefined;
+    return super.vdpUp || (nobody && !this.options.evbFirst);
+  }
+
   linkUp(link: LinkUp, now: number): StationEffect[] {
     const effects = this.bringUp(link, now);
     this.#treatment.linkUp();
     this.port!.patient = this.#treatment.patient;
     this.port!.expectsAnswers = true;
-    return [...effects, ...this.begin(now), ...this.flush(now), ...this.#showWaiting(now)];
+    const begun = this.begin(now);
+    const unheard = this.vdpUp && this.evb.remote === undefined ? this.#askAllSoon(now) : [];
+    return [...effects, ...begun, ...unheard, ...this.flush(now), ...this.#showWaiting(now)];
   }
 
   linkDown(reason: string, now: number): StationEffect[] {
@@ -421,9 +429,9 @@ export class Station extends Role<OwnEffect, EvbStation> {
   }
 
   #evbPolicy(): EvbStationPolicy {
-    const { reflectiveRelay, groupIds, proposal } = this.#policy;
-    const rte = this.#treatment.rte(proposal.rte);
-    return { reflectiveRelay: reflectiveRelay === 'request', groupIds, proposal: { ...proposal, rte } };
+    const { reflectiveRelay, groupIds } = this.#policy;
+    const proposal = this.#treatment.proposal(this.#policy.proposal);
+    return { reflectiveRelay: reflectiveRelay === 'request', groupIds, proposal };
   }
 
   /** What was acknowledged and not answered is asked again, long before respWaitDelay (interop-notes.md 10, row 5). */

@@ -1,4 +1,4 @@
-import type { EvbTlv } from '../../protocols/lldp-codec/index.ts';
+import type { EvbParameters, EvbTlv } from '../../protocols/lldp-codec/index.ts';
 import {
   decodeStatus,
   type FilterEntry,
@@ -21,6 +21,8 @@ const PROBATION = 8;
  * (interop-notes.md 10, row 9).
  */
 const LLDPAD_RTE = 8;
+/** Beyond, lldpad's timers overflow (vdp.md 4.1, row 12). */
+const LLDPAD_EXPONENT = 27;
 /** Milliseconds that lldpad may be late with the end of a VSI, beyond toutKeepAlive. */
 const LATE = 1_000;
 
@@ -68,16 +70,20 @@ export class Treatment {
    */
   heard(remote: EvbTlv | undefined, own: EvbTlv): boolean {
     const flagged = remote?.rwdRol === true && remote.rkaRol;
-    const looksLikeIt = flagged && remote.rwd === own.rwd && remote.rka === own.rka;
+    // Once it is known, what it echoes may be what we proposed before.
+    const looksLikeIt = flagged && (this.#isLldpad || (remote.rwd === own.rwd && remote.rka === own.rka));
     const isLldpad = this.policy === 'lldpad' || (this.policy === 'auto' && looksLikeIt);
     if (isLldpad === this.#isLldpad) return false;
     this.#isLldpad = isLldpad;
     return true;
   }
 
-  /** The ack timer exponent to be offered. */
-  rte(proposal: number): number {
-    return this.#isLldpad ? Math.min(proposal, LLDPAD_RTE) : proposal;
+  /** What is to be proposed. */
+  proposal(wanted: EvbParameters): EvbParameters {
+    if (!this.#isLldpad) return wanted;
+    const { r, rte, rwd, rka } = wanted;
+    const most = (exponent: number) => Math.min(exponent, LLDPAD_EXPONENT);
+    return { r, rte: Math.min(rte, LLDPAD_RTE), rwd: most(rwd), rka: most(rka) };
   }
 
   /** When a request is to be repeated that was acknowledged at `since`. */

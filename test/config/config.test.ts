@@ -27,6 +27,7 @@ describe('defaults', () => {
   const interop = {
     'manager-octet': 'first',
     'ecp-source': 'peer',
+    'filter-count': 'present',
     'lldp-scope': 'customer-bridge',
     'draft-renumber': false,
   };
@@ -42,7 +43,7 @@ describe('defaults', () => {
     slaves: 'manual',
     'when-relay-refused': 'keep',
     libvirt: false,
-    interop,
+    interop: { ...interop, 'evb-first': true },
   };
   const port = {
     protocol: 'auto',
@@ -54,7 +55,7 @@ describe('defaults', () => {
     vdp: { rwd: 20, rka: 20 },
     admission: 'open',
     enforce: false,
-    interop,
+    interop: { ...interop, 'vsi-key': 'vsiid', 'deassoc-ack': false },
   };
   const nothing = {
     'on-exit': 'keep',
@@ -125,12 +126,14 @@ uplinks:
     slaves: manual
     when-relay-refused: keep
     libvirt: false
-    interop: { manager-octet: last, ecp-source: any, lldp-scope: nearest-bridge, draft-renumber: true }
+    interop:
+      { manager-octet: last, ecp-source: any, filter-count: absent, lldp-scope: nearest-bridge, draft-renumber: true,
+        evb-first: false }
   bond0.100: *common
 ports:
   swp1: { reflective-relay: always, admission: profiles, enforce: on }
   swp2: { enforce: off }
-  swp3: { enforce: true }
+  swp3: { enforce: true, interop: { vsi-key: lldpad, deassoc-ack: true } }
 profiles:
   web: { manager: 255, type: 16777215, type-version: 255, vlan: 4094 }
   six: { manager: "fd00::1", type: 0, type-version: 0, vlan: 0 }
@@ -148,9 +151,12 @@ rules:
     expect(config.uplinks['eth1']!.interop).toEqual({
       'manager-octet': 'last',
       'ecp-source': 'any',
+      'filter-count': 'absent',
       'lldp-scope': 'nearest-bridge',
       'draft-renumber': true,
+      'evb-first': false,
     });
+    expect(config.ports['swp3']!.interop).toMatchObject({ 'vsi-key': 'lldpad', 'deassoc-ack': true });
     expect(Object.values(config.ports).map(({ enforce }) => enforce)).toEqual([true, false, true]);
     expect(config.rules).toHaveLength(3);
   });

@@ -196,6 +196,30 @@ describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
     expect(await bridge.vsis()).toEqual([]);
   });
 
+  it('has two VSIs of one UUID where the port tells them apart as it does', async () => {
+    await connect(`ports: { swp1: { interop: { vsi-key: lldpad }, ${QUICK} } }`, QUICK_STATION);
+    await granted(vsi());
+    await granted(vsi({ filters: ['43'] }));
+    const shown = async () =>
+      (await bridge.vsis()).map(({ id, state, filters }) => [id, state, filters[0].vid]);
+    const both = [
+      [ID, 'associated', 42],
+      [`${ID}+2`, 'associated', 43],
+    ];
+    expect(await shown()).toEqual(both);
+    await keptAlive([ID], 4);
+    expect(await shown()).toEqual(both);
+    expect(await lldpad.vsis()).toHaveLength(2);
+    await granted(vsi({ mode: 'deassoc' }));
+    expect(await shown()).toEqual([both[1]]);
+    await bridge.must('deassociate', `${ID}+2`);
+    await eventually(
+      () => lldpad.vsis(),
+      ({ length }) => length === 0,
+      'the VSIs at lldpad',
+    );
+  });
+
   it('is killed: its VSI ends when no keepalive comes, and the next one starts afresh', async () => {
     await connect(`ports: { swp1: { enforce: on, ${QUICK} } }`, QUICK_STATION);
     await granted(vsi());

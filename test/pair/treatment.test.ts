@@ -30,6 +30,31 @@ function takenForLldpad(own: EvbParameters, peer: Peer): boolean {
   return treatment.isLldpad;
 }
 
+describe('lldpad is offered', () => {
+  it.each([
+    [PROPOSAL, { ...PROPOSAL, rte: 8 }],
+    [
+      { r: 7, rte: 31, rwd: 31, rka: 28 },
+      { r: 7, rte: 8, rwd: 27, rka: 27 },
+    ],
+  ])('timers that it can bear, and stays recognized with them: of %j', (own, offered) => {
+    const us = station(own);
+    const peer = new LldpadBridge({ ...PROPOSAL, rte: 8 });
+    const treatment = new Treatment('auto');
+    const seen: boolean[] = [];
+    for (let round = 0; round < 3 * ROUNDS; round++) {
+      peer.receive(us.tlv);
+      us.receive(peer.tlv, '');
+      treatment.heard(us.remote, us.tlv);
+      const proposal = treatment.proposal(own);
+      us.setPolicy({ reflectiveRelay: true, groupIds: true, proposal });
+      seen.push(treatment.isLldpad);
+    }
+    expect(seen.slice(1)).toEqual(seen.slice(1).map(() => true));
+    expect(us.operational).toEqual(offered);
+  });
+});
+
 describe('lldpad is recognized', () => {
   it.each(proposals)('whatever it proposes, by a station with the defaults: %j', (local) => {
     expect(takenForLldpad(PROPOSAL, new LldpadBridge(local))).toBe(true);

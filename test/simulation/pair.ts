@@ -94,6 +94,8 @@ export class Pair {
       lldp: { ...run.lldp, msgFastTx: 1, txFastInit: 4, txCreditMax: 5, reinitDelay: 2 },
       outboxMax: 2 * vsisMax,
       ecpSource: 'peer',
+      evbFirst: true,
+      filterCount: 'present',
       managerOctet: 'first',
       lldpScope: 'customer-bridge',
       draftRenumber: false,

@@ -12,7 +12,7 @@ export interface Word {
   manager: Uint8Array;
 }
 
-const around = { managerOctet: 'first', draftRenumber: false } as const;
+const around = { managerOctet: 'first', filterCount: 'present', draftRenumber: false } as const;
 const READERS = {
   station: dialects({ role: 'station', ...around }),
   bridge: dialects({ role: 'bridge', ...around }),
