@@ -39,14 +39,6 @@ export interface BridgePolicy extends AdmissionPolicy {
   vsisPerLink: number;
 }
 
-/** What some stations do otherwise (interop-notes.md 4 and 9). */
-export interface BridgeOptions extends RoleOptions {
-  /** What tells VSIs apart: lldpad's stations may have several of one VSIID (vdp.md 2.1). */
-  vsiKey?: 'vsiid' | 'lldpad';
-  /** The ack bit in a DeAssociate that nobody asked for. */
-  deassocAck?: boolean;
-}
-
 export type BridgeEffect = PassedOn | OwnEffect;
 
 type OwnEffect =
@@ -100,7 +92,6 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
   /** VSI TLVs beyond the limit, and such that could not be read, both answered with an error. */
   readonly counters = { vsisRefused: 0, vsisInvalid: 0 };
   #policy: BridgePolicy;
-  readonly #interop: Pick<BridgeOptions, 'vsiKey' | 'deassocAck'>;
   /** The port is in a Linux bridge, so that hairpin can be set. */
   #bridged = false;
   #kernel: PortState = NOTHING;
@@ -118,10 +109,9 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
   readonly #unanswered = new Map<BridgeVsi, VsiCommand>();
   #unreadable = 0;
 
-  constructor(policy: BridgePolicy, options: BridgeOptions) {
+  constructor(policy: BridgePolicy, options: RoleOptions) {
     super('bridge', policy.protocol, options);
     this.#policy = policy;
-    this.#interop = options;
     this.ratified = new EvbBridge(this.#evbPolicy());
     this.draft = new EvbDraft('bridge', this.#draftPolicy());
   }
@@ -393,19 +383,19 @@ export class Bridge extends Role<OwnEffect, EvbBridge> {
       this.timers,
       this.vdpDialect,
     );
-    if (this.#interop.deassocAck) vsi.machine.unsolicited = STATUS_ACK;
+    if (this.options.deassocAck) vsi.machine.unsolicited = STATUS_ACK;
     this.vsis.set(vsi.key, vsi);
     return vsi;
   }
 
   #keyOf(command: VsiCommand): string {
-    return this.#interop.vsiKey === 'lldpad' ? lldpadVsiKey(command) : vsiKey(command);
+    return this.options.vsiKey === 'lldpad' ? lldpadVsiKey(command) : vsiKey(command);
   }
 
   /** The VSIID; of several VSIs that share it, the later ones have a number behind it. */
   #nameFor(command: VsiCommand): string {
     const name = vsiName(command);
-    if (this.#interop.vsiKey !== 'lldpad') return name;
+    if (this.options.vsiKey !== 'lldpad') return name;
     const taken = new Set([...this.vsis.values()].map(({ id }) => id));
     let number = 1;
     while (taken.has(number === 1 ? name : `${name}+${number}`)) number++;

@@ -10,7 +10,12 @@ import { Port, type PortEffect, type PortOptions } from './port.ts';
 
 /** What a role's port needs besides what is known only when the link is there. */
 export type RoleOptions = Omit<PortOptions, 'mac' | 'firstSequence' | 'ecp' | 'dialect' | 'protocol'> &
-  Omit<DialectOptions, 'role'>;
+  Omit<DialectOptions, 'role'> & {
+    /** Of a bridge, what tells VSIs apart: lldpad's stations may have several of one VSIID (vdp.md 2.1). */
+    vsiKey: 'vsiid' | 'lldpad';
+    /** Of a bridge: the ack bit in a DeAssociate that nobody asked for. */
+    deassocAck: boolean;
+  };
 
 /** Which dialect is spoken; auto: the standard, until the peer shows the draft's only. */
 export type Protocol = PortOptions['protocol'];

@@ -6,7 +6,7 @@ import type { LldpNeighbour, LldpTiming } from '../../protocols/lldp-agent/index
 import { fromHex, type MacAddress, toHex } from '../../protocols/octets/index.ts';
 import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
 import type { VdpTimers } from '../../protocols/vdp/index.ts';
-import type { Config, UplinkConfig } from '../config/config.ts';
+import type { Config, PortConfig, UplinkConfig } from '../config/config.ts';
 import type { Profile } from '../config/profile.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import type { Slave } from '../kernel/slave-watch.ts';
@@ -59,13 +59,13 @@ interface Machine<Effect, Vsi> {
 }
 
 /** What the configuration says of one link, and what it says of all. */
-export interface LinkSettings<LinkConfig extends Pick<UplinkConfig, 'lldp' | 'interop'>> {
+export interface LinkSettings<LinkConfig extends Pick<UplinkConfig | PortConfig, 'lldp' | 'interop'>> {
   config: LinkConfig;
   limits: Config['limits'];
   profiles: readonly Profile[];
 }
 
-type CommonSettings = LinkSettings<Pick<UplinkConfig, 'lldp' | 'interop'>>;
+type CommonSettings = LinkSettings<Pick<UplinkConfig | PortConfig, 'lldp' | 'interop'>>;
 
 /** Milliseconds that a goodbye may take at each of its steps. */
 const GOODBYE_MAX = 2_000;

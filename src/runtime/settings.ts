@@ -15,6 +15,9 @@ export function interopOptions(interop: UplinkConfig['interop'] | PortConfig['in
     filterCount: interop['filter-count'],
     lldpScope: interop['lldp-scope'],
     draftRenumber: interop['draft-renumber'],
+    evbFirst: !('evb-first' in interop) || interop['evb-first'],
+    vsiKey: 'vsi-key' in interop ? interop['vsi-key'] : 'vsiid',
+    deassocAck: 'deassoc-ack' in interop && interop['deassoc-ack'],
   } satisfies Partial<RoleOptions>;
 }
 

@@ -27,9 +27,6 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
       lldp: lldpTiming(config.lldp),
       outboxMax: 2 * settings.limits['vsis-per-link'],
       ...interopOptions(config.interop),
-      evbFirst: true,
-      vsiKey: config.interop['vsi-key'],
-      deassocAck: config.interop['deassoc-ack'],
     });
     this.#keeper = this.#newKeeper(undefined);
   }

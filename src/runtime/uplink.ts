@@ -74,7 +74,6 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       lldp: lldpTiming(config.lldp),
       outboxMax: 2 * settings.limits['vsis-per-link'],
       ...interopOptions(config.interop),
-      evbFirst: config.interop['evb-first'],
     });
     this.#modes = this.#newModeKeeper([]);
   }

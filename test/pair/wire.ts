@@ -5,8 +5,9 @@ import { ETHERTYPE_ECP, type EthernetFrame } from '../../protocols/ethernet/inde
 import { LLDP_TIMING, type LldpNeighbour } from '../../protocols/lldp-agent/index.ts';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import { type VdpRequest, VSIID_LOCAL, type VsiCommand } from '../../protocols/vdp/index.ts';
-import { Bridge, type BridgeEffect, type BridgeOptions, type BridgePolicy } from '../../src/bridge/bridge.ts';
+import { Bridge, type BridgeEffect, type BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { EvbError } from '../../src/model.ts';
+import type { RoleOptions } from '../../src/port/role.ts';
 import { Station, type StationEffect, type StationPolicy } from '../../src/station/station.ts';
 
 export const STATION = '02:00:00:00:00:01' as MacAddress;
@@ -27,7 +28,7 @@ export interface Settlement {
   error: EvbError | undefined;
 }
 
-function options(overrides: Partial<BridgeOptions>): BridgeOptions {
+function options(overrides: Partial<RoleOptions>): RoleOptions {
   return {
     system: { systemName: 'test', portDescription: 'port', capabilities: { supported: 4, enabled: 4 } },
     lldp: LLDP_TIMING,
@@ -35,6 +36,8 @@ function options(overrides: Partial<BridgeOptions>): BridgeOptions {
     ecpSource: 'peer',
     evbFirst: true,
     filterCount: 'present',
+    vsiKey: 'vsiid',
+    deassocAck: false,
     managerOctet: 'first',
     lldpScope: 'customer-bridge',
     draftRenumber: false,
@@ -65,7 +68,7 @@ export class Wire {
   readonly shown: Partial<Record<Side, string>> = {};
   #stationPolicy: StationPolicy;
   #bridgePolicy: BridgePolicy;
-  readonly #portOptions: Partial<BridgeOptions>;
+  readonly #portOptions: Partial<RoleOptions>;
   #shapeDue = false;
   #shaping = false;
   #events: Event[] = [];
@@ -75,7 +78,7 @@ export class Wire {
   constructor(
     station: Partial<StationPolicy> = {},
     bridge: Partial<BridgePolicy> = {},
-    port: Partial<BridgeOptions> = {},
+    port: Partial<RoleOptions> = {},
   ) {
     const common = { protocol: 'ratified' as const, evb: true, groupIds: false, proposal, vsisPerLink: 4096 };
     this.#stationPolicy = { ...common, reflectiveRelay: 'request', peer: 'standard', ...station };

@@ -96,6 +96,8 @@ export class Pair {
       ecpSource: 'peer',
       evbFirst: true,
       filterCount: 'present',
+      vsiKey: 'vsiid',
+      deassocAck: false,
       managerOctet: 'first',
       lldpScope: 'customer-bridge',
       draftRenumber: false,
