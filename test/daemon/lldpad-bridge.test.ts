@@ -272,10 +272,10 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
         'station associate 2',
         'lldpad associate 2',
       ]);
-      await granted([ID], 3);
+      await granted([ID], 2);
       expect(await filters()).toEqual([['associated', 2]]);
       await station.must('associate', 'eth1', ...GUEST, '--filter', '52:54:00:0a:0b:0d/43@5');
-      await granted([ID], 3);
+      await granted([ID], 2);
       expect(await station.vsis()).toMatchObject([{ state: 'associated', filters: [{}, { pcp: 5 }] }]);
     });
 
