@@ -405,12 +405,23 @@ export class Station extends Role<OwnEffect, EvbStation> {
   protected override heard(now: number): StationEffect[] {
     const news = this.#treatment.heard(this.ratified.remote, this.ratified.tlv);
     if (this.port !== undefined) this.port.patient = this.#treatment.patient;
-    if (!news) return [];
-    const told = this.#tellPolicy(now);
+    const asked = this.#askObjectless(now);
+    if (!news) return asked;
+    const told = [...asked, ...this.#tellPolicy(now)];
     if (!this.#treatment.isLldpad) return told;
     const { rte } = this.#evbPolicy().proposal;
     const text = `the bridge is lldpad: one request at a time, ack timer exponent ${rte}`;
     return [...told, { kind: 'notice', text }];
+  }
+
+  /** What waited because the bridge could not be asked for it, and can be now: group ids are agreed. */
+  #askObjectless(now: number): StationEffect[] {
+    if (!this.vdpUp) return [];
+    return [...this.vsis.values()].flatMap((vsi) => {
+      const waits = vsi.machine.state === 'INIT' && !Number.isFinite(vsi.retryAt);
+      if (!waits || vsi.wanted === undefined || this.#peerObjection(vsi.wanted) !== undefined) return [];
+      return this.#ask(vsi, now);
+    });
   }
 
   #tellPolicy(now: number): StationEffect[] {

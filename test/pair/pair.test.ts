@@ -82,6 +82,19 @@ describe('a request', () => {
     expect(outcome(wire, wire.ask(guest(2, 'associate', { filters: guest(1).filters })))).toBe('Conflict');
   });
 
+  it('with a group id that was in force waits for a bridge that forbids them now, and for it to change its mind', () => {
+    const wire = new Wire({ groupIds: true }, { groupIds: true, enforce: false }).up().pass(10);
+    wire.ask(guest(1, 'associate', { filters: [{ mac: guestMac(1), vid: 1, group: 7 }] }));
+    wire.pass(10);
+    expect(state(wire, 1)).toBe('associated');
+    wire.setBridgePolicy({ groupIds: false });
+    wire.restartBridge().pass(MINUTE);
+    expect([state(wire, 1), atBridge(wire, 1)]).toEqual(['associating', undefined]);
+    wire.setBridgePolicy({ groupIds: true });
+    wire.pass(2_000);
+    expect([state(wire, 1), atBridge(wire, 1)]).toEqual(['associated', 'associated']);
+  });
+
   it('with a group id is refused where group ids are not agreed', () => {
     const wire = new Wire({ groupIds: true }, { groupIds: false }).up().pass(10);
     const ticket = wire.ask(guest(1, 'associate', { filters: [{ mac: guestMac(1), vid: 1, group: 7 }] }));

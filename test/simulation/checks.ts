@@ -6,6 +6,8 @@ import {
   type VsiTlv,
   vsiKey,
 } from '../../protocols/vdp/index.ts';
+import type { Station } from '../../src/station/station.ts';
+import type { StationVsi } from '../../src/station/vsi.ts';
 import type { Pair } from './pair.ts';
 import { dialectOf, operationalTimers } from './plan.ts';
 import type { Users } from './users.ts';
@@ -188,7 +190,9 @@ export class Checks {
       const atRest = vsi.machine.state === 'INIT' || vsi.machine.state === 'WAIT_SYSTEM_CMD';
       if (vsi.machine.state === 'INIT') {
         if (wanted === undefined && !vsi.failed) fail(pair, `${key} is over and not forgotten`);
-        if (wanted !== undefined && machine.vdpUp && !Number.isFinite(vsi.retryAt)) {
+        // What the bridge cannot be asked for waits until it can.
+        const asked = wanted !== undefined && askable(machine, vsi, wanted);
+        if (asked && machine.vdpUp && !Number.isFinite(vsi.retryAt)) {
           fail(pair, `${key} is wanted, nothing is under way: ${vsi.history.last?.reason}`);
         }
       } else if (!Number.isFinite(vsi.machine.nextDeadline()))
@@ -335,6 +339,11 @@ export class Checks {
     for (const [key, command] of wishes) {
       const vsi = station.vsis.get(key);
       const there = bridge.vsis.get(key)?.machine;
+      // Nobody waits for it; it is asked for when the bridge can be.
+      if (vsi !== undefined && vsi.machine.state === 'INIT' && !askable(station, vsi, command)) {
+        if (there?.operCmd !== undefined) wrong.push(`${key}: cannot be asked for, and is at the bridge`);
+        continue;
+      }
       if (!vsi?.machine.holds(command)) {
         wrong.push(
           `${key}: ${command.request} is wanted, station ${vsi?.state}: ${vsi?.history.last?.reason}`,
@@ -371,4 +380,10 @@ export class Checks {
       wrong.push(`timers ${atStation} at the station, ${atBridge} at the bridge, proposed were ${timers}`);
     return wrong;
   }
+}
+
+/** The bridge can be asked for it: the dialect has words for it, and groups are agreed where it has any. */
+function askable(station: Station, vsi: StationVsi, command: VsiCommand): boolean {
+  if (vsi.machine.dialect.objection(command) !== undefined) return false;
+  return station.evb.groupIds || command.filters.every(({ group }) => group === undefined);
 }
