@@ -103,6 +103,8 @@ export class EvbDraft {
       });
     else if (was !== undefined && this.vdpAgreed && !before.vdpAgreed)
       changes.push({ kind: 'peerRestarted', reason: 'the peer offers ECP and VDP now' });
+    if (before.vdpAgreed && !this.vdpAgreed)
+      changes.push({ kind: 'vdpDown', reason: 'the peer offers ECP and VDP no longer' });
     return this.#recompute(before, relayReason(tlv), changes);
   }
 

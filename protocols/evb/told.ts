@@ -8,6 +8,8 @@ export type EvbEffect =
   | { kind: 'up' }
   /** It is gone: TLV withdrawn, shutdown, ageing, link down. */
   | { kind: 'down'; reason: string }
+  /** It is there, and speaks VDP no longer (draft). */
+  | { kind: 'vdpDown'; reason: string }
   /** Station: reflective relay in effect changed. Bridge: the port is to reflect, or no longer. */
   | { kind: 'relay'; active: boolean; reason: string }
   | { kind: 'operational'; parameters: EvbParameters }

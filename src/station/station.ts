@@ -255,6 +255,7 @@ export class Station extends Role<OwnEffect, EvbStation> {
         this.#heardSince = now;
         return [...this.heard(now), ...this.#askAllSoon(now)];
       case 'down':
+      case 'vdpDown':
         this.port?.outbox.clear();
         this.port?.unanswered.clear();
         return this.#showWaiting(now);

@@ -233,7 +233,10 @@ describe('a peer that lost its state', () => {
   test('one that gives VDP up is none', () => {
     const us = station();
     us.receive(peer());
-    expect(restarts(us.receive(peer({ scap: 4, ccap: 4 })))).toBe(0);
+    const effects = us.receive(peer({ scap: 4, ccap: 4 }));
+    expect(restarts(effects)).toBe(0);
+    expect(effects).toContainEqual({ kind: 'vdpDown', reason: 'the peer offers ECP and VDP no longer' });
+    expect(us.receive(peer({ scap: 5, ccap: 5 })).map(({ kind }) => kind)).not.toContain('vdpDown');
   });
 
   test('one that still offers neither is not', () => {

@@ -469,6 +469,24 @@ describe('a draft peer', () => {
     expect([wire.station.vdpUp, outcome(wire, ticket)]).toEqual([true, 'done']);
   });
 
+  it('that offers ECP and VDP no longer, by a garbled TLV perhaps, confirms nothing until it does', () => {
+    const wire = draft().up().pass(10);
+    wire.ask(drafted(1));
+    wire.pass(10);
+    wire.tampers = (_, frame) => tampered(frame, (evbDraft) => ({ ...evbDraft, scap: 5, ccap: 5 }));
+    wire.setBridgePolicy({ vsisPerLink: 7 });
+    wire.pass(10);
+    const { state: now, unconfirmed } = {
+      state: state(wire, 1),
+      unconfirmed: wire.station.vsis.get(key(1))!.unconfirmed,
+    };
+    expect([wire.station.vdpUp, now, unconfirmed]).toEqual([false, 'associated', true]);
+    wire.tampers = (_, frame) => frame;
+    wire.setBridgePolicy({ vsisPerLink: 8 });
+    wire.pass(5 * SECOND);
+    expect([state(wire, 1), wire.station.vsis.get(key(1))!.unconfirmed]).toEqual(['associated', false]);
+  });
+
   it('that withdraws its TLV is gone, and comes back', () => {
     const wire = draft().up().pass(10);
     wire.ask(drafted(1));

@@ -40,9 +40,8 @@ export const FAULTS: Fault[] = [
   {
     name: 'ECP: an acknowledgement of another request counts',
     file: 'protocols/ecp/transmitter.ts',
-    from: `      subtype === this.#dialect.subtype &&
-      this.#numbers.includes(sequence);`,
-    to: '      subtype === this.#dialect.subtype;',
+    from: '!this.#numbers.includes(sequence)',
+    to: 'this.#numbers.length === 0',
     seed: 6,
   },
   {
