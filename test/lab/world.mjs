@@ -153,14 +153,19 @@ for (let number = 1; number <= instants; number++) {
 
 async function killed() {
   for (const target of ['lab.mjs', 'unshare', 'main.js', 'group']) {
-    const run = start([]);
-    await pause(wholeMs * (0.3 + 0.5 * random()));
     const isTarget = (pid) => ofProcess(`${pid}/cmdline`).split('\0').slice(0, 2).join(' ').includes(target);
-    let pid = target === 'group' ? -run.child.pid : undefined;
-    // It may be between two of its programs just now.
-    for (let tries = 0; pid === undefined && tries < 1000; tries++) {
-      pid = descendants(run.child.pid).find(isTarget);
-      if (pid === undefined) await pause(2);
+    let run;
+    let pid;
+    // It may be between two of its programs just now, or have been faster this time: then it is started again.
+    for (let share = 0.3 + 0.5 * random(); pid === undefined; share /= 2) {
+      run = start([]);
+      const ended = run.exit.then(() => true);
+      let over = await Promise.race([ended, pause(wholeMs * share).then(() => false)]);
+      if (target === 'group' && !over) pid = -run.child.pid;
+      while (!over && pid === undefined) {
+        pid = descendants(run.child.pid).find(isTarget);
+        if (pid === undefined) over = await Promise.race([ended, pause(2).then(() => false)]);
+      }
     }
     process.kill(pid, 'SIGKILL');
     tell({ what: 'killed', target, exit: await run.exit, ...(await clean()), stderr: run.stderr });
