@@ -39,7 +39,7 @@ const ASK_ALL_PAUSE = 1_000;
 const FAILED_MAX = 64;
 const NEIGHBOURS_MAX = 8;
 const TLVS_PER_ECPDU = 60;
-const KNOWN_MAX = 8;
+const KNOWN_MAX = 256;
 const HISTORY_MAX = 32;
 
 export class Checks {
