@@ -122,9 +122,6 @@ export interface VdpPdu {
   unknown: Tlv[];
 }
 
-/** Whether VSI TLVs have the number of their filters; absent: they are read in both forms (interop-notes.md 3). */
-export type FilterCount = 'present' | 'absent';
-
 /** Octets in front of the Filter Info entries. */
 const VSI_FIXED = 25;
 /** Status to VSIID and filter format: what an answer to an invalid TLV must be able to echo. */
@@ -133,8 +130,9 @@ const VSI_READABLE = 23;
 /**
  * The ULPDU of an ECPDU. Throws DecodeError when the first TLV is not the one and only VSI Manager ID or a TLV runs beyond the
  * end; then nothing of the PDU is processed. A VSI TLV of a wrong length is set aside in `invalid`, the others stand.
+ * `countless`: VSI TLVs are read also without the number of their filters (interop-notes.md 3).
  */
-export function decodeVdp(octets: Uint8Array, count: FilterCount = 'present'): VdpPdu {
+export function decodeVdp(octets: Uint8Array, countless = false): VdpPdu {
   const reader = new OctetReader(octets);
   const first = readTlv(reader);
   if (first.type !== MANAGER_ID) throw new DecodeError('the first TLV is no VSI Manager ID', first.offset);
@@ -152,7 +150,7 @@ export function decodeVdp(octets: Uint8Array, count: FilterCount = 'present'): V
     if (request !== undefined) {
       const raw = value.rest();
       try {
-        last = decodeVsi(request, raw, count);
+        last = decodeVsi(request, raw, countless);
         pdu.vsis.push(last);
       } catch (error) {
         if (!(error instanceof DecodeError)) throw error;
@@ -169,7 +167,7 @@ export function decodeVdp(octets: Uint8Array, count: FilterCount = 'present'): V
   return pdu;
 }
 
-function decodeVsi(request: VdpRequest, octets: Uint8Array, count: FilterCount): VsiTlv {
+function decodeVsi(request: VdpRequest, octets: Uint8Array, countless: boolean): VsiTlv {
   const reader = new OctetReader(octets);
   const status = reader.u8('status');
   const type = reader.u24('VSI type id');
@@ -180,13 +178,11 @@ function decodeVsi(request: VdpRequest, octets: Uint8Array, count: FilterCount):
   const size = filterEntrySize(filterFormat);
   if (size === undefined)
     throw new DecodeError(`unknown filter info format ${filterFormat}`, VSI_READABLE - 1);
-  // No entry size divides both forms but 2, of which a count that fits is believed.
   const behind = reader.remaining;
-  const fits =
-    behind >= 2 &&
-    new DataView(octets.buffer, octets.byteOffset).getUint16(VSI_READABLE) * size === behind - 2;
-  const countless = count === 'absent' && !fits && behind > 0 && behind % size === 0;
-  const entries = countless ? behind / size : reader.u16('number of entries');
+  const entries =
+    countless && behind % size === 0 && !isCounted(octets, size)
+      ? behind / size
+      : reader.u16('number of entries');
   if (entries === 0) throw new DecodeError('no filter info entries', VSI_READABLE);
   if (reader.remaining !== entries * size) {
     throw new DecodeError(
@@ -198,17 +194,23 @@ function decodeVsi(request: VdpRequest, octets: Uint8Array, count: FilterCount):
   return { request, status, type, typeVersion, idFormat, id, filterFormat, filters };
 }
 
+/** Of entries of two octets the first may be their number: one that fits is believed. No other size fits both forms. */
+function isCounted(octets: Uint8Array, size: number): boolean {
+  const reader = new OctetReader(octets.subarray(VSI_READABLE));
+  return reader.u16('number of entries') * size === reader.remaining;
+}
+
 /** The octets of one VSI TLV with its header and its organizationally specific TLVs. */
 export function encodeVsi(vsi: VsiTlv): Uint8Array {
-  return encodeVsiForm(vsi, 'present');
+  return encodeVsiForm(vsi, false);
 }
 
 /** The same without the number of filters. */
 export function encodeVsiCountless(vsi: VsiTlv): Uint8Array {
-  return encodeVsiForm(vsi, 'absent');
+  return encodeVsiForm(vsi, true);
 }
 
-function encodeVsiForm(vsi: VsiTlv, count: FilterCount): Uint8Array {
+function encodeVsiForm(vsi: VsiTlv, countless: boolean): Uint8Array {
   const value = new OctetWriter(VSI_FIXED + 12 * vsi.filters.length)
     .u8(vsi.status)
     .u24(vsi.type)
@@ -216,7 +218,7 @@ function encodeVsiForm(vsi: VsiTlv, count: FilterCount): Uint8Array {
     .u8(vsi.idFormat)
     .octets(vsi.id)
     .u8(vsi.filterFormat);
-  if (count === 'present') value.u16(vsi.filters.length);
+  if (!countless) value.u16(vsi.filters.length);
   for (const entry of vsi.filters) encodeFilterEntry(value, vsi.filterFormat, entry);
   const writer = new OctetWriter();
   writeTlv(writer, 1 + REQUESTS.indexOf(vsi.request), value.finish());

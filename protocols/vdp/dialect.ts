@@ -4,7 +4,6 @@ import {
   encodeVdp,
   encodeVsi,
   encodeVsiCountless,
-  type FilterCount,
   STATUS_ACK,
   VDP_INSUFFICIENT_RESOURCES,
   VDP_INVALID_FILTER,
@@ -48,15 +47,15 @@ export interface VdpDialect {
   errorName(error: number): string;
 }
 
-function ratified(form: FilterCount): VdpDialect {
+function ratified(countless: boolean): VdpDialect {
   return {
     overhead: VDP_OVERHEAD,
     oneManager: true,
     keeps: true,
-    encodeVsi: form === 'present' ? encodeVsi : encodeVsiCountless,
+    encodeVsi: countless ? encodeVsiCountless : encodeVsi,
     encodePdu: encodeVdp,
     decode(ulpdu) {
-      const pdu = decodeVdp(ulpdu, form);
+      const pdu = decodeVdp(ulpdu, countless);
       return { pdus: [pdu], invalid: pdu.invalid.length };
     },
     objection: () => undefined,
@@ -64,9 +63,9 @@ function ratified(form: FilterCount): VdpDialect {
   };
 }
 
-export const VDP_RATIFIED = ratified('present');
+export const VDP_RATIFIED = ratified(false);
 /** As some late drafts of the standard have it. */
-export const VDP_COUNTLESS = ratified('absent');
+export const VDP_COUNTLESS = ratified(true);
 
 /** Our errors in the draft's words. Its `unused VTID` is what a bridge without a fitting profile means. */
 const RESPONSES: Readonly<Record<number, number>> = {

@@ -30,11 +30,14 @@ import {
   parseIpv6,
   requestStatus,
   tlvOf,
+  VDP_COUNTLESS,
   VDP_INSUFFICIENT_RESOURCES,
   VDP_INVALID_FILTER,
   VDP_INVALID_FORMAT,
   VDP_MANAGER_UNREACHABLE,
   VDP_OTHER_FAILURE,
+  VDP_OVERHEAD,
+  VDP_RATIFIED,
   VDP_SUCCESS,
   type VdpHint,
   type VdpPdu,
@@ -205,6 +208,56 @@ describe('vectors.md V20, and what else is malformed (vdp.md 1, 1.2)', () => {
   ])('%s', (_, octets, vsis, unknown) => {
     const pdu = decodeVdp(hex(octets));
     expect([pdu.vsis.length, pdu.unknown.length, pdu.invalid.length]).toEqual([vsis, unknown, 0]);
+  });
+});
+
+describe('VSI TLVs without the number of their filters (interop-notes.md 3)', () => {
+  const [GROUP, MAC_VID] = ['00000a00 002a', `${ENTRY}`];
+  const tlv = (format: number, entries: string) => {
+    const value = hex(`${FIXED} 0${format} ${entries}`);
+    return hex(`06 ${toHex(Uint8Array.of(value.length))} ${toHex(value)}`);
+  };
+  const read = (format: number, entries: string, dialect = VDP_COUNTLESS) => {
+    const { pdus, invalid } = dialect.decode(hex(`${MANAGER} ${toHex(tlv(format, entries))} 0000`));
+    return invalid > 0 ? 'invalid' : pdus.flatMap(({ vsis }) => vsis.map(({ filters }) => filters.length));
+  };
+
+  test.each([
+    { format: 1, entries: 'c00a', says: [1] },
+    { format: 1, entries: 'c00a 000b', says: [2] },
+    { format: 1, entries: '0001 c00a', says: [1] },
+    { format: 1, entries: '0002 c00a 000b', says: [2] },
+    { format: 1, entries: '0001 c00a 000b', says: [3] },
+    { format: 2, entries: MAC_VID, says: [1] },
+    { format: 2, entries: `${MAC_VID} ${MAC_VID}`, says: [2] },
+    { format: 2, entries: `0001 ${MAC_VID}`, says: [1] },
+    { format: 2, entries: `0002 ${MAC_VID}`, says: 'invalid' },
+    { format: 2, entries: `${MAC_VID} 00`, says: 'invalid' },
+    { format: 3, entries: GROUP, says: [1] },
+    { format: 4, entries: `00000a00 ${MAC_VID}`, says: [1] },
+    { format: 2, entries: '', says: 'invalid' },
+    { format: 2, entries: '0000', says: 'invalid' },
+  ])('filter format $format, $entries: $says', ({ format, entries, says }) => {
+    expect(read(format, entries)).toEqual(says);
+  });
+
+  test('the standard wants the number', () => {
+    expect(read(2, MAC_VID, VDP_RATIFIED)).toBe('invalid');
+    expect(decodeVdp(hex(`${MANAGER} ${toHex(tlv(2, MAC_VID))} 0000`)).invalid).toHaveLength(1);
+  });
+
+  test('they are sent so; all else is as in the standard', () => {
+    const [vsi] = decodeVdp(hex(`${MANAGER} ${ASSOC} 0000`)).vsis;
+    expect(VDP_COUNTLESS.encodeVsi(vsi!, MANAGER_12)).toEqual(tlv(2, MAC_VID));
+    expect(VDP_RATIFIED.encodeVsi(vsi!, MANAGER_12)).toEqual(tlv(2, `0001 ${MAC_VID}`));
+    for (const dialect of [VDP_RATIFIED, VDP_COUNTLESS]) {
+      expect(dialect).toMatchObject({ overhead: VDP_OVERHEAD, oneManager: true, keeps: true });
+      expect(dialect.encodePdu(MANAGER_12, [tlv(2, MAC_VID)])).toEqual(
+        encodeVdp(MANAGER_12, [tlv(2, MAC_VID)]),
+      );
+      expect(dialect.objection(command('associate'))).toBeUndefined();
+      expect(dialect.errorName(VDP_INVALID_FORMAT)).toBe(vdpErrorName(VDP_INVALID_FORMAT));
+    }
   });
 });
 

@@ -13,7 +13,7 @@ const reevaluations = [];
 let active = 0;
 let calls = 0;
 let patience = Number.POSITIVE_INFINITY;
-let seen;
+let seen = new Set();
 
 globalThis.__mutant = (id) => {
   if (++calls > patience) throw new Error('runs in circles');
@@ -26,6 +26,8 @@ globalThis.__reevaluate = (again) => reevaluations.push(again);
 fc.configureGlobal({ endOnFailure: true, seed: 802_1 });
 
 await Promise.all(Object.values(import.meta.glob('__TESTS__')).map((load) => load()));
+/** What runs while the modules load computes what is computed once, too. */
+const atLoad = seen;
 
 const files = new Map();
 for (const { id, file } of mutants) files.set(id, file);
@@ -53,8 +55,9 @@ test('mutants', { timeout: 0 }, async ({ task }) => {
   tests.sort((a, b) => a.duration - b.duration);
 
   const outcome = {};
-  for (const { id, file, isStatic } of mutants) {
+  for (const { id, file, ...mutant } of mutants) {
     if (id % parts !== part) continue;
+    const isStatic = mutant.isStatic || atLoad.has(id);
     // What is computed once may be used anywhere: those who use its file are asked first.
     const candidates = isStatic
       ? [...tests.filter((one) => one.files.has(file)), ...tests.filter((one) => !one.files.has(file))]
