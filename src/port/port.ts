@@ -72,8 +72,8 @@ export class Port {
   readonly mac: MacAddress;
   readonly lldp: LldpAgent;
   readonly outbox: Outbox;
-  /** VSIs whose request the peer has acknowledged and not answered yet, and since when. */
-  readonly unanswered = new Map<string, number>();
+  /** VSIs whose request the peer has not answered yet, since ECP was done with it: delivered, or given up. */
+  readonly unanswered = new Map<string, { since: number; delivered: boolean }>();
   /**
    * One VSI at a time, and none before the last is answered: for a peer that loses what comes meanwhile (interop-notes.md 10,
    * row 5).
@@ -276,7 +276,7 @@ export class Port {
   #heldUntil(): number {
     if (!this.patient) return Number.NEGATIVE_INFINITY;
     const newest = [...this.unanswered.values()].at(-1);
-    return newest === undefined ? Number.NEGATIVE_INFINITY : newest + PATIENCE;
+    return newest === undefined ? Number.NEGATIVE_INFINITY : newest.since + PATIENCE;
   }
 
   #ecp(frame: EthernetFrame, now: number): PortEffect[] {
@@ -319,13 +319,11 @@ export class Port {
 
   #fromEcp(effects: EcpTransmitEffect[], now: number): PortEffect[] {
     return effects.flatMap((effect): PortEffect[] => {
-      if (effect.kind === 'delivered' && this.expectsAnswers) {
-        for (const key of this.#outstanding) {
-          this.unanswered.delete(key);
-          this.unanswered.set(key, now);
-        }
-      }
       if (effect.kind === 'send') return [this.#sendEcpdu(effect.ecpdu)];
+      for (const key of this.expectsAnswers ? this.#outstanding : []) {
+        this.unanswered.delete(key);
+        this.unanswered.set(key, { since: now, delivered: effect.kind === 'delivered' });
+      }
       return effect.kind === 'undelivered' ? [{ kind: 'undelivered', attempts: effect.attempts }] : [];
     });
   }

@@ -118,7 +118,7 @@ export class Station extends Role<OwnEffect, EvbStation> {
 
   nextDeadline(): number {
     let deadline = Math.min(this.portDeadline(), this.vdpUp ? this.#askAllAt : Number.POSITIVE_INFINITY);
-    for (const [key, since] of this.port?.unanswered ?? [])
+    for (const [key, { since }] of this.port?.unanswered ?? [])
       deadline = Math.min(deadline, this.#treatment.repeatAt(key, since));
     for (const { machine, retryAt } of this.vsis.values()) {
       deadline = Math.min(deadline, machine.nextDeadline(), this.vdpUp ? retryAt : Number.POSITIVE_INFINITY);
@@ -446,15 +446,15 @@ export class Station extends Role<OwnEffect, EvbStation> {
     return { reflectiveRelay: reflectiveRelay === 'request', groupIds, proposal };
   }
 
-  /** What was acknowledged and not answered is asked again, long before respWaitDelay (interop-notes.md 10, row 5). */
+  /** What was not answered, or not even acknowledged, is asked again, long before respWaitDelay (interop-notes.md 10, row 5). */
   #repeat(now: number): StationEffect[] {
     const { port } = this;
     if (port === undefined) return [];
-    for (const [key, since] of port.unanswered) {
+    for (const [key, { since, delivered }] of port.unanswered) {
       if (now < this.#treatment.repeatAt(key, since)) continue;
       port.unanswered.delete(key);
       const asked = this.vsis.get(key)?.machine.awaiting;
-      if (!this.#treatment.repeats(key, asked !== undefined)) continue;
+      if (!this.#treatment.repeats(key, asked !== undefined, delivered)) continue;
       this.#say(key, asked!, now);
     }
     return this.flush(now);

@@ -11,7 +11,7 @@ import {
 /** auto: learnt from what the bridge says and loses. */
 export type PeerPolicy = 'auto' | 'standard' | 'lldpad';
 
-/** Milliseconds until an acknowledged request without an answer is repeated: to a peer not known to lose any, to one that does. */
+/** Milliseconds until a request without an answer is repeated: to a peer not known to lose any, to one that does. */
 const REPEAT_AFTER = 500;
 const REPEAT_SOON = 100;
 /** Answers after which VSIs are put together into ECPDUs. */
@@ -28,7 +28,7 @@ const LATE = 1_000;
 
 /**
  * How gently the bridge is treated: whether it is asked for one VSI after the other, when a request is repeated that it has
- * acknowledged and not answered, which ack timer it is offered (interop-notes.md 10, rows 5 and 9), and when it can be asked for
+ * not answered, which ack timer it is offered (interop-notes.md 10, rows 5 and 9), and when it can be asked for
  * other filters of a VSI that it still holds (vdp.md 4.2).
  */
 export class Treatment {
@@ -39,8 +39,8 @@ export class Treatment {
   #isLldpad: boolean;
   /** Since the link came up. */
   #answers = 0;
-  /** VSIs that were asked for again within the same respWaitDelay, and how often. */
-  readonly #repeated = new Map<string, number>();
+  /** VSIs that were asked for again within the same respWaitDelay, how often, and whether after an acknowledged request. */
+  readonly #repeated = new Map<string, { times: number; lost: boolean }>();
   /** What the bridge holds, by lldpad's idea of a VSI, and until when if it hears no more of it; the oldest first. */
   readonly #held = new Map<string, { filters: readonly FilterEntry[]; until: number }>();
 
@@ -86,26 +86,32 @@ export class Treatment {
     return { r, rte: Math.min(rte, LLDPAD_RTE), rwd: most(rwd), rka: most(rka) };
   }
 
-  /** When a request is to be repeated that was acknowledged at `since`. */
+  /** When a request is to be repeated that ECP was done with at `since`. */
   repeatAt(key: string, since: number): number {
-    return since + (this.patient ? REPEAT_SOON : REPEAT_AFTER) * 2 ** (this.#repeated.get(key) ?? 0);
+    return since + (this.patient ? REPEAT_SOON : REPEAT_AFTER) * 2 ** (this.#repeated.get(key)?.times ?? 0);
   }
 
-  /** Whether a request is to be repeated, now that its time has come; `awaited`: it still waits for an answer. */
-  repeats(key: string, awaited: boolean): boolean {
+  /**
+   * Whether a request is to be repeated, now that its time has come. `awaited`: it still waits for an answer; `delivered`: the
+   * bridge has acknowledged it, else ECP gave it up.
+   */
+  repeats(key: string, awaited: boolean, delivered: boolean): boolean {
     if (!awaited || this.policy === 'standard') {
       this.#repeated.delete(key);
       return false;
     }
-    this.#repeated.set(key, (this.#repeated.get(key) ?? 0) + 1);
+    const { times, lost } = this.#repeated.get(key) ?? { times: 0, lost: false };
+    this.#repeated.set(key, { times: times + 1, lost: lost || delivered });
     this.counters.requestsRepeated++;
     return true;
   }
 
-  /** An answer came. To a repeated request it tells that the first was lost: true when that is news. */
+  /** An answer came. To a repeated request it tells that the bridge lost the first, if it had that: true when that is news. */
   answered(key: string): boolean {
     this.#answers++;
-    if (!this.#repeated.delete(key) || this.policy !== 'auto' || this.#loses) return false;
+    const lost = this.#repeated.get(key)?.lost;
+    this.#repeated.delete(key);
+    if (!lost || this.policy !== 'auto' || this.#loses) return false;
     this.#loses = true;
     return true;
   }

@@ -208,3 +208,69 @@ describe('other filters of a VSI in force', () => {
     expect(settled(wire, ticket)).toBe(true);
   });
 });
+
+describe('a request without an answer', () => {
+  const RTE = { ...PROPOSAL, rte: 8 };
+  /** With answers enough that nothing is known against the bridge. */
+  function trusting(peer: 'auto' | 'standard' = 'auto') {
+    const wire = new Wire({ peer, proposal: RTE }, { proposal: RTE, enforce: false }).up().pass(10);
+    for (let n = 2; n < 12; n++) wire.ask(guest(n));
+    return wire.pass(100);
+  }
+  const GIVEN_UP = 4 * vdpTimers(RTE).ackTimer;
+  /** Asks for guest 1 while the bridge is deaf for so long. */
+  function askTheDeaf(wire: Wire, milliseconds: number) {
+    wire.passes = (from, { etherType }) => from === 'bridge' || etherType !== ETHERTYPE_ECP;
+    const ticket = wire.ask(only);
+    wire.pass(milliseconds);
+    wire.passes = () => true;
+    return ticket;
+  }
+
+  it('that ECP gave up is asked again after half a second, which tells nothing of the bridge', () => {
+    const wire = trusting();
+    const ticket = askTheDeaf(wire, GIVEN_UP + 1);
+    wire.pass(490);
+    expect(settled(wire, ticket)).toBe(false);
+    wire.pass(20);
+    expect(settled(wire, ticket)).toBe(true);
+    expect([wire.station.counters.requestsRepeated, wire.station.port!.patient]).toEqual([1, false]);
+    expect(wire.notices).toEqual([]);
+  });
+
+  it('is asked again with doubled pauses, whether ECP gave it up or not', () => {
+    const wire = trusting();
+    const ticket = askTheDeaf(wire, GIVEN_UP + 510 + GIVEN_UP);
+    wire.pass(990);
+    expect(settled(wire, ticket)).toBe(false);
+    wire.pass(20);
+    expect([settled(wire, ticket), wire.station.counters.requestsRepeated]).toEqual([true, 2]);
+  });
+
+  it('that ECP gave up and then delivered in vain tells that the bridge loses it', () => {
+    const wire = trusting();
+    const ticket = askTheDeaf(wire, GIVEN_UP + 1);
+    wire.loses = ({ operation }) => operation === 'request';
+    wire.pass(510);
+    wire.loses = () => false;
+    wire.pass(1_010);
+    expect([settled(wire, ticket), wire.station.port!.patient]).toEqual([true, true]);
+    expect(wire.notices).toEqual([expect.stringContaining('the bridge loses requests')]);
+  });
+
+  it('is not asked again of a bridge that is said to follow the standard', () => {
+    const wire = trusting('standard');
+    const ticket = askTheDeaf(wire, GIVEN_UP + 1);
+    wire.pass(5_000);
+    expect([settled(wire, ticket), wire.station.counters.requestsRepeated]).toEqual([false, 0]);
+  });
+
+  it('is asked again also when it is no longer wanted, so that it can be ended', () => {
+    const wire = trusting();
+    askTheDeaf(wire, GIVEN_UP + 1);
+    const end = wire.give(vsiKey(only));
+    wire.pass(520);
+    expect(settled(wire, end)).toBe(true);
+    expect([vsi(wire), wire.bridge.vsis.get(vsiKey(only))]).toEqual([undefined, undefined]);
+  });
+});
