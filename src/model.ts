@@ -102,6 +102,30 @@ export interface VsiRequest {
   timeout?: number;
 }
 
+/** What became of test frames that were sent out of an uplink (docs/probe.md). */
+export interface ProbeReport {
+  link: string;
+  /** Test frames come back. */
+  reflects: boolean;
+  /** Only those from the uplink's own address do: the bridge lets unknown addresses not in. */
+  enforced: boolean;
+  /** As it is at the end of the probe. */
+  relay: RelayState;
+  /** Test frames of the round that the answer rests on; of both when none came back. */
+  sent: number;
+  received: number;
+  /** What came back after a frame had come back already. */
+  duplicates: number;
+  /** VID of the tag with which a frame came back; 0: without. */
+  vlan: number;
+  /** The throw-away addresses between which the frames went. */
+  addresses: string[];
+  /** From sending to the first return, seconds; absent when nothing came back. */
+  latencyMin?: number;
+  latencyMedian?: number;
+  latencyMax?: number;
+}
+
 export type ErrorName =
   | 'Refused'
   | 'Timeout'
@@ -142,6 +166,7 @@ export interface Daemon {
   /** `id`: a VSI's id, or LINK/ID. */
   deassociate(id: string): Promise<void>;
   release(link: string): Promise<void>;
+  probe(link: string): Promise<ProbeReport>;
   /** What changed, one line each. */
   reload(): Promise<string[]>;
   on<E extends keyof DaemonEvents>(event: E, listener: DaemonEvents[E]): void;

@@ -19,6 +19,8 @@ export interface Verb {
   /** Behind the verb's name. */
   synopsis: string;
   help: string;
+  /** Only in the verb's own help. */
+  more?: string;
   /** Least and greatest number of positional arguments. */
   positionals: readonly [number, number];
   options: Readonly<Record<string, Option>>;
@@ -108,6 +110,13 @@ export const VERBS = {
     help: 'the same from a capture file, without a daemon; - is stdin',
     positionals: [1, 1],
     options: {},
+  },
+  probe: {
+    synopsis: 'LINK',
+    help: 'sends test frames and tells whether the bridge reflects them',
+    more: 'It does not, or they come back more than once: exit 1. A probe takes three seconds at most.',
+    positionals: [1, 1],
+    options: { timeout },
   },
   reload: {
     synopsis: '',
@@ -287,18 +296,18 @@ export function helpText(about?: VerbName): string {
       '',
     ].join('\n');
   }
-  const { synopsis, help, options }: Verb = VERBS[about];
+  const { synopsis, help, more = '', options }: Verb = VERBS[about];
   const lines = Object.entries({ ...options, ...common }).flatMap(([name, option]) => {
     const head = `  --${name}${option.value ? ` ${option.value}` : ''}`;
-    const [first, ...more] = wrap(option.help, COLUMNS - OPTION).map((line) => ' '.repeat(OPTION) + line);
-    return head.length < OPTION ? [head + first!.slice(head.length), ...more] : [head, first!, ...more];
+    const [first, ...others] = wrap(option.help, COLUMNS - OPTION).map((line) => ' '.repeat(OPTION) + line);
+    return head.length < OPTION ? [head + first!.slice(head.length), ...others] : [head, first!, ...others];
   });
   const [usage, ...rest] = wrap(`usage: evbctl ${about} ${synopsis}`.trimEnd(), COLUMNS - 7);
   return [
     usage,
     ...rest.map((line) => `       ${line}`),
     '',
-    `${help[0]!.toUpperCase()}${help.slice(1)}.`,
+    ...wrap(`${help[0]!.toUpperCase()}${help.slice(1)}. ${more}`.trimEnd(), COLUMNS),
     '',
     ...lines,
     '',

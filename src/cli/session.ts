@@ -119,6 +119,7 @@ const verbs = {
   wait,
   monitor,
   trace,
+  probe,
   reload,
   release,
 } satisfies Partial<Record<VerbName, (session: Session) => Promise<number>>>;
@@ -319,6 +320,20 @@ async function release(session: Session): Promise<number> {
   );
   await session.tell({ link, released: true }, `${link}: released`);
   return 0;
+}
+
+async function probe(session: Session): Promise<number> {
+  const [link = ''] = session.asked.positionals;
+  const client = await session.client();
+  const report = await session.within(
+    client.probe(link, session.remaining + GRACE),
+    () => `${link}: evbd has not answered`,
+  );
+  await session.show(report, async () => {
+    const { probeText } = await import('./show.ts');
+    return probeText(report, session.terminal);
+  });
+  return report.reflects && report.duplicates === 0 ? 0 : 1;
 }
 
 async function reload(session: Session): Promise<number> {

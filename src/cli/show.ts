@@ -1,6 +1,14 @@
 /** Links and VSIs as text for people. */
 
-import type { Filter, LinkStatus, RelayState, SlaveStatus, VsiState, VsiStatus } from '../model.ts';
+import type {
+  Filter,
+  LinkStatus,
+  ProbeReport,
+  RelayState,
+  SlaveStatus,
+  VsiState,
+  VsiStatus,
+} from '../model.ts';
 import { type Colour, paint, printable, type Terminal, wrap } from './terminal.ts';
 
 /** Columns of the field names that stand in front of a link's and a VSI's values. */
@@ -70,6 +78,45 @@ const RELAY: Record<LinkStatus['role'], Record<RelayState, [Colour, string]>> = 
     off: ['dim', "frames between the station's guests are not reflected"],
   },
 };
+
+/** What a probe found: in a sentence, with what follows from it, and in figures. */
+export function probeText(report: ProbeReport, terminal: Terminal): string {
+  const { link, reflects, enforced, sent, received, duplicates, vlan, addresses } = report;
+  const page = new Page(terminal);
+  page.hanging(4, `${link}: the bridge ${verdictOf(report)}`, reflects ? 'green' : 'red');
+  if (enforced)
+    page.field(
+      'enforced',
+      "it lets in only addresses that it knows; these frames came from the uplink's own",
+    );
+  if (duplicates > 0) {
+    const copies = `${duplicates} ${duplicates === 1 ? 'copy' : 'copies'} too many came back`;
+    page.field('beware', `${copies}: more than one bridge reflects or there is a loop`, 'red');
+  }
+  if (vlan > 0)
+    page.field(
+      'beware',
+      `they come back with the tag of VLAN ${vlan}: untagged guests get none of them`,
+      'red',
+    );
+  page.field('frames', `${sent} sent, ${received} came back`);
+  const { latencyMin, latencyMedian = 0, latencyMax = 0 } = report;
+  if (latencyMin !== undefined) {
+    const [least, median, most] = [latencyMin, latencyMedian, latencyMax].map(secondsText);
+    page.field('latency', `min ${least}, median ${median}, max ${most}`);
+  }
+  page.field('between', addresses.join(' and '));
+  return page.text();
+}
+
+function verdictOf({ reflects, relay, duplicates }: ProbeReport): string {
+  if (!reflects && duplicates > 0) return 'may reflect or not: frames come back in other ways';
+  if (relay === 'active') return reflects ? 'reflects as it says' : 'says that it reflects but does not';
+  if (relay === 'assumed') return reflects ? 'reflects as assumed' : 'is assumed to reflect but does not';
+  return reflects
+    ? `reflects although that is not negotiated (relay ${relay})`
+    : `does not reflect (relay ${relay})`;
+}
 
 function census(vsis: readonly VsiStatus[]): string {
   const states = new Map<VsiState, number>();
@@ -237,9 +284,9 @@ class Page {
   }
 
   /** Lines behind the first are indented. */
-  hanging(columns: number, text: string): void {
+  hanging(columns: number, text: string, colour?: Colour): void {
     for (const [i, line] of this.#wrapped(text, columns).entries())
-      this.#lines.push(i === 0 ? line : `${' '.repeat(columns)}${line}`);
+      this.#lines.push(paint(this.#terminal, colour, i === 0 ? line : `${' '.repeat(columns)}${line}`));
   }
 
   text(): string {

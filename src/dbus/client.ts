@@ -7,6 +7,7 @@ import {
   EvbError,
   type Filter,
   type LinkStatus,
+  type ProbeReport,
   type VsiRequest,
   type VsiStatus,
 } from '../model.ts';
@@ -133,6 +134,11 @@ export class Client extends EventEmitter<ClientEvents> {
 
   async release(link: string, timeout = DEFAULT_REQUEST_TIMEOUT + GRACE): Promise<void> {
     await this.manager('Release', 's', [link], timeout);
+  }
+
+  async probe(link: string, timeout = DEFAULT_REQUEST_TIMEOUT + GRACE): Promise<ProbeReport> {
+    const [report] = await this.manager('Probe', 's', [link], timeout);
+    return plain(report!) as ProbeReport;
   }
 
   /** What changed, one line each. */

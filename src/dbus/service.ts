@@ -1,6 +1,6 @@
 /** The daemon on a message bus: org.evbd1 with its Manager, Links and VSIs, as the contract names them. */
 
-import type { Daemon, DaemonEvents, LinkStatus, SlaveStatus, VsiStatus } from '../model.ts';
+import type { Daemon, DaemonEvents, LinkStatus, ProbeReport, SlaveStatus, VsiStatus } from '../model.ts';
 import { EvbError } from '../model.ts';
 import { Access } from './access.ts';
 import { type Bus, BusError, CallError, Connection, isSystemBus } from './connection.ts';
@@ -22,8 +22,8 @@ export interface ServiceOptions {
   bus: Bus;
   log: Log;
   /**
-   * Whether the owner of a unique name may use Associate, PreAssociate, Deassociate, Release, Reload and Watch. Default:
-   * on the system bus user 0 and the members of group evbd, elsewhere whoever the bus lets through.
+   * Whether the owner of a unique name may use Associate, PreAssociate, Deassociate, Release, Probe, Reload and Watch.
+   * Default: on the system bus user 0 and the members of group evbd, elsewhere whoever the bus lets through.
    */
   isAllowed?(sender: string, member: string): boolean | Promise<boolean>;
   timers?: Timers;
@@ -385,6 +385,12 @@ class BusService implements Service {
               return [];
             }),
         },
+        Probe: {
+          in: { link: 's' },
+          out: { report: 'a{sv}' },
+          privileged: true,
+          call: ([link]) => asReply(async () => [probeDictionary(await daemon.probe(link as string))]),
+        },
         Reload: {
           in: {},
           out: { changes: 'as' },
@@ -508,6 +514,27 @@ function slaveDictionary(slave: SlaveStatus): Dictionary {
     reason: new Variant('s', reason),
   };
 }
+
+function probeDictionary(report: ProbeReport): Dictionary {
+  const dictionary: Dictionary = {};
+  for (const [key, value] of Object.entries(report)) dictionary[key] = new Variant(PROBE_TYPES[key]!, value);
+  return dictionary;
+}
+
+const PROBE_TYPES: Readonly<Record<string, string>> = {
+  link: 's',
+  reflects: 'b',
+  enforced: 'b',
+  relay: 's',
+  sent: 'u',
+  received: 'u',
+  duplicates: 'u',
+  vlan: 'q',
+  addresses: 'as',
+  latencyMin: 'd',
+  latencyMedian: 'd',
+  latencyMax: 'd',
+} satisfies Record<keyof ProbeReport, string>;
 
 function peerDictionary(peer: LinkStatus['peer']): Dictionary {
   const dictionary: Dictionary = {};

@@ -55,6 +55,24 @@ export function protocolFilter(own: MacAddress): BpfInstruction[] {
     { code: RETURN, k: 0 },
     { code: RETURN, k: WHOLE_FRAME, label: 'accept' },
   ];
+  return assemble(steps);
+}
+
+/** Frames with these octets, a multiple of four, at `offset`; a tag that the kernel takes off first does not count. */
+export function octetsFilter(offset: number, octets: Uint8Array): BpfInstruction[] {
+  const view = new DataView(octets.buffer, octets.byteOffset, octets.length);
+  const steps: Step[] = [];
+  for (let at = 0; at < octets.length; at += 4) {
+    steps.push(
+      { code: LOAD_WORD, k: offset + at, label: `${at}` },
+      { code: JUMP_EQUAL, k: view.getUint32(at), goto: `${at + 4}` },
+      { code: RETURN, k: 0 },
+    );
+  }
+  return assemble([...steps, { code: RETURN, k: WHOLE_FRAME, label: `${octets.length}` }]);
+}
+
+function assemble(steps: readonly Step[]): BpfInstruction[] {
   return steps.map(({ code, k, goto }, i) => ({
     code,
     jt: goto === undefined ? 0 : steps.findIndex(({ label }) => label === goto) - i - 1,

@@ -44,7 +44,7 @@ export interface PacketSocketOptions {
   interfaceIndex: number;
   /** In force before the first frame; absent: every frame. */
   filter?: readonly BpfInstruction[];
-  /** Group addresses of 6 octets that the interface shall receive while the socket is open. */
+  /** Addresses of 6 octets, of groups or of others, that the interface shall receive while the socket is open. */
   memberships?: readonly Uint8Array[];
   /** Octets; default 4 MiB. Beyond net.core.rmem_max only with CAP_NET_ADMIN outside of a user namespace. */
   receiveBuffer?: number;

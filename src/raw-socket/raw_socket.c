@@ -284,7 +284,7 @@ static const char *set_receive_buffer(int fd, int size) {
   return NULL;
 }
 
-static const char *open_packet(struct raw_socket *s, int index, struct octets filter, struct octets groups, int buffer) {
+static const char *open_packet(struct raw_socket *s, int index, struct octets filter, struct octets members, int buffer) {
   const char *failed;
   /* Protocol 0 hears nothing, so no frame slips in before the filter is there; bind() starts the reception. */
   s->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -296,9 +296,10 @@ static const char *open_packet(struct raw_socket *s, int index, struct octets fi
   if ((failed = set_receive_buffer(s->fd, buffer))) return failed;
   SET(s->fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, ON);
   SET(s->fd, SOL_PACKET, PACKET_AUXDATA, ON);
-  for (size_t at = 0; at + ETH_ALEN <= groups.length; at += ETH_ALEN) {
-    struct packet_mreq request = {.mr_ifindex = index, .mr_type = PACKET_MR_MULTICAST, .mr_alen = ETH_ALEN};
-    memcpy(request.mr_address, groups.data + at, ETH_ALEN);
+  for (size_t at = 0; at + ETH_ALEN <= members.length; at += ETH_ALEN) {
+    struct packet_mreq request = {.mr_ifindex = index, .mr_alen = ETH_ALEN};
+    memcpy(request.mr_address, members.data + at, ETH_ALEN);
+    request.mr_type = request.mr_address[0] & 1 ? PACKET_MR_MULTICAST : PACKET_MR_UNICAST;
     SET(s->fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, request);
   }
   struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = index};

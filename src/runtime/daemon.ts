@@ -12,6 +12,7 @@ import {
   type DaemonEvents,
   EvbError,
   type LinkStatus,
+  type ProbeReport,
   type VsiRequest,
   type VsiStatus,
 } from '../model.ts';
@@ -143,6 +144,15 @@ export class EvbDaemon implements Daemon {
   release(link: string): Promise<void> {
     const driver = this.#driver(link);
     return this.#inTurn(() => driver.release());
+  }
+
+  async probe(link: string): Promise<ProbeReport> {
+    const driver = this.#driver(link);
+    if (driver instanceof Uplink) return driver.probe();
+    throw new EvbError(
+      'InvalidArgument',
+      `${link} is a port of the bridge role; what is probed is the bridge at the other end of an uplink`,
+    );
   }
 
   /** Released links are taken up again; what differs in the file is applied to the links it is about. */

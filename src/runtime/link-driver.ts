@@ -194,6 +194,9 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
   /** `this.link` is new. */
   protected kernelChanged(): void {}
 
+  /** The link is no longer in use. */
+  protected closed(_reason: string): void {}
+
   protected abstract vsiStatus(vsi: Vsi): VsiStatus;
 
   protected find(id: string): Vsi | undefined {
@@ -357,6 +360,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     this.#counters = this.#socket!.counters;
     this.#socket!.close();
     this.#socket = undefined;
+    this.closed(reason);
     this.perform(this.machine.linkDown(reason, now()));
   }
 

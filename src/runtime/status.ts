@@ -9,9 +9,18 @@ import {
 import { macFromOctets, toHex } from '../../protocols/octets/index.ts';
 import { type VdpTimers, type VsiCommand, vsiName } from '../../protocols/vdp/index.ts';
 import type { Slave } from '../kernel/slave-watch.ts';
-import type { Filter, LinkStatus, SlaveStatus, VsiState, VsiStatus } from '../model.ts';
+import type {
+  Filter,
+  LinkStatus,
+  ProbeReport,
+  RelayState,
+  SlaveStatus,
+  VsiState,
+  VsiStatus,
+} from '../model.ts';
 import type { History } from '../port/history.ts';
 import type { Port } from '../port/port.ts';
+import type { ProbeOutcome } from '../probe/probe.ts';
 import { epochMicros } from './clock.ts';
 
 /** The EVB peer as its last LLDPDU describes it. */
@@ -86,6 +95,21 @@ export function slaveStatus(
   const vsi = verdict !== undefined && 'vsi' in verdict ? (vsis.get(verdict.vsi)?.id ?? '') : '';
   const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : '';
   return { name, kind, mode, mac, vlan: vlans[0]?.id ?? 0, namespace: namespaceId, vsi, reason };
+}
+
+/** Seconds. */
+export function probeReport(
+  link: string,
+  { latencies, ...outcome }: ProbeOutcome,
+  addresses: readonly string[],
+  relay: RelayState,
+): ProbeReport {
+  const report = { link, relay, ...outcome, addresses: [...addresses] };
+  if (latencies.length === 0) return report;
+  const [latencyMin, latencyMedian, latencyMax] = [0, 0.5, 1].map(
+    (share) => latencies[Math.floor(share * (latencies.length - 1))]! / 1000,
+  ) as [number, number, number];
+  return { ...report, latencyMin, latencyMedian, latencyMax };
 }
 
 export function vsiStatus(

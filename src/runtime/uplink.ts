@@ -4,7 +4,7 @@ import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
 import { VSIID_UUID, vsiKey } from '../../protocols/vdp/index.ts';
 import type { UplinkConfig } from '../config/config.ts';
 import type { Slave, SwitchedSlave } from '../kernel/slave-watch.ts';
-import { EvbError, type SlaveStatus, type VsiRequest, type VsiStatus } from '../model.ts';
+import { EvbError, type ProbeReport, type SlaveStatus, type VsiRequest, type VsiStatus } from '../model.ts';
 import type { LinkUp } from '../port/role.ts';
 import {
   Association,
@@ -20,12 +20,15 @@ import type { StoredVsi } from '../store/store.ts';
 import { Alarm, now } from './clock.ts';
 import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.ts';
 import { ModeKeeper } from './mode-keeper.ts';
+import { Prober } from './prober.ts';
 import { derivedId, fromStored, toCommand, toStored } from './requests.ts';
 import { interopOptions, lldpTiming, systemDescription } from './settings.ts';
-import { slaveStatus, vsiStatus } from './status.ts';
+import { probeReport, slaveStatus, vsiStatus } from './status.ts';
 
 const DEFAULT_TIMEOUT = 20_000;
 const OWNER_DBUS = 'dbus';
+/** Kinds of links that get no frames for other addresses, however well these are reflected. */
+const HEAR_THEMSELVES_ONLY = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'];
 
 interface Waiting {
   resolve(vsi: StationVsi): void;
@@ -64,6 +67,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   readonly #fallback = new Fallback();
   readonly #fallbackAlarm = new Alarm(() => this.#observeRelay());
   #modes: ModeKeeper;
+  #prober: Prober | undefined;
 
   constructor(name: string, settings: UplinkSettings, around: Surroundings) {
     super(name, around, settings.limits['frames-per-second']);
@@ -104,6 +108,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
 
   override async stop(): Promise<void> {
     await super.stop();
+    this.closed('evbd ends');
     this.#fallbackAlarm.cancel();
     await this.#round;
     await this.#modes.close();
@@ -170,6 +175,39 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       () => vsi,
       'it is no longer wanted and ends when the bridge answers or gives it up',
     );
+  }
+
+  /** Whether the bridge reflects, by frames of our own. Rejects with EvbError when that cannot be tried. */
+  async probe(): Promise<ProbeReport> {
+    const unfit = this.released ? 'released; evbctl reload takes it up again' : this.absence;
+    if (unfit !== undefined) throw this.#notReady(unfit);
+    if (this.#prober !== undefined) {
+      throw new EvbError('Conflict', `${this.name}: a probe is under way; it takes three seconds at most`);
+    }
+    const { index, mac, kind, macvlanMode } = this.link!;
+    if (HEAR_THEMSELVES_ONLY.includes(kind ?? '') && macvlanMode !== 'passthru') {
+      const text = `a ${kind} hears no other address than its own; probe the interface below it`;
+      throw new EvbError('InvalidArgument', `${this.name}: ${text}`);
+    }
+    try {
+      const prober = new Prober(index, mac!);
+      this.#prober = prober;
+      const outcome = await prober.outcome;
+      if (outcome.sent + outcome.duplicates === 0) throw new Error('the kernel took none of the frames');
+      return probeReport(this.name, outcome, prober.addresses, this.machine.relay);
+    } catch (error) {
+      throw error instanceof EvbError ? error : this.#notReady(`no probe: ${(error as Error).message}`);
+    } finally {
+      this.#prober = undefined;
+    }
+  }
+
+  protected override closed(reason: string): void {
+    this.#prober?.abort(this.#notReady(`the probe was given up: ${reason}`));
+  }
+
+  #notReady(text: string): EvbError {
+    return new EvbError('NotReady', `${this.name}: ${text}`);
   }
 
   protected override async letGo(): Promise<void> {

@@ -7,9 +7,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 
 import { pcapFileHeader, pcapRecord } from '../../src/cli/pcap.ts';
 import { type Service, startService } from '../../src/dbus/service.ts';
-import { EvbError, type LinkStatus } from '../../src/model.ts';
+import { EvbError, type LinkStatus, type ProbeReport } from '../../src/model.ts';
 import { startBus, type TestBus } from '../dbus/support/bus.ts';
-import { FakeDaemon, link, TestLog, vsi } from '../dbus/support/fake-daemon.ts';
+import { FakeDaemon, link, probeReport, TestLog, vsi } from '../dbus/support/fake-daemon.ts';
 import { readCapture } from '../fixtures/pcap.ts';
 import { hex } from '../fixtures/vectors.ts';
 import { needs } from '../support/needs.ts';
@@ -32,7 +32,6 @@ describe.concurrent('without a daemon', () => {
   test.each<[string[], RegExp]>([
     [[], /a verb is missing; there are status, vsi, /],
     [['frobnicate'], /unknown verb "frobnicate"; there are status, /],
-    [['probe', 'eth1'], /unknown verb "probe"; there are /],
     [['--frob', 'status'], /unknown option --frob in front of the verb/],
     [['status', '--frob'], /evbctl: unknown option --frob; status takes --bus, --json/],
     [['status', 'eth1', 'eth2'], /"eth2" is too much; write evbctl status \[LINK\]/],
@@ -124,6 +123,7 @@ describe.concurrent('without a daemon', () => {
       /--pcap \/nonexistent\/: names a directory, which does not/,
     ],
     [['release'], /LINK is missing/],
+    [['probe'], /LINK is missing; write evbctl probe LINK/],
     [['reload', 'eth1'], /"eth1" is too much/],
     [['decode'], /FILE\.pcap is missing/],
     [['decode', '/nonexistent/x.pcap'], /\/nonexistent\/x\.pcap: no such file/],
@@ -145,6 +145,7 @@ describe.concurrent('without a daemon', () => {
     ['wait', 'eth1', 'relay'],
     ['monitor'],
     ['trace', 'eth1'],
+    ['probe', 'eth1'],
     ['reload'],
     ['release', 'eth1'],
   ])('exit 3 without a bus: %s', async (...args) => {
@@ -558,6 +559,7 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
       ['preassociate', 'eth1', ...guest],
       ['deassociate', ID],
       ['release', 'eth1'],
+      ['probe', 'eth1'],
       ['reload'],
     ];
     const outcomes = await Promise.all(verbs.map((args) => run(args)));
@@ -629,6 +631,89 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     expect(daemon.released).toEqual(['eth1']);
     expect(await json(['reload'])).toEqual({ changes: ['uplinks.eth1.vdp.rwd: 20 -> 21'] });
     expect((await run(['reload'])).stdout).toBe('uplinks.eth1.vdp.rwd: 20 -> 21\n');
+  });
+
+  describe('probe', () => {
+    const nothing = { reflects: false, sent: 20, received: 0 };
+    const { latencyMin: _, latencyMedian: __, latencyMax: ___, ...unanswered } = probeReport(nothing);
+
+    test.each<[string, ProbeReport, number, string[]]>([
+      ['reflected, as negotiated', probeReport(), 0, ['eth1: the bridge reflects as it says']],
+      ['assumed', probeReport({ relay: 'assumed' }), 0, ['eth1: the bridge reflects as assumed']],
+      [
+        'not negotiated',
+        probeReport({ relay: 'refused' }),
+        0,
+        ['eth1: the bridge reflects although that is not negotiated (relay refused)'],
+      ],
+      [
+        'enforced',
+        probeReport({ enforced: true }),
+        0,
+        ['eth1: the bridge reflects as it says', '  enforced   it lets in only addresses that it knows'],
+      ],
+      [
+        'with a tag',
+        probeReport({ vlan: 4094 }),
+        0,
+        [
+          'eth1: the bridge reflects as it says',
+          '  beware     they come back with the tag of VLAN 4094: untagged',
+        ],
+      ],
+      [
+        'some lost, one twice',
+        probeReport({ received: 7, duplicates: 1 }),
+        1,
+        [
+          'eth1: the bridge reflects as it says',
+          '  beware     1 copy too many came back: more than one bridge reflects or there',
+        ],
+      ],
+      [
+        'not reflected, though negotiated',
+        unanswered,
+        1,
+        ['eth1: the bridge says that it reflects but does not'],
+      ],
+      [
+        'not reflected, though assumed',
+        { ...unanswered, relay: 'assumed' },
+        1,
+        ['eth1: the bridge is assumed to reflect but does not'],
+      ],
+      [
+        'not reflected, and no wonder',
+        { ...unanswered, relay: 'no-peer' },
+        1,
+        ['eth1: the bridge does not reflect (relay no-peer)'],
+      ],
+      [
+        'copies and nothing else',
+        { ...unanswered, sent: 0, duplicates: 100 },
+        1,
+        [
+          'eth1: the bridge may reflect or not: frames come back in other ways',
+          '  beware     100 copies too many came back: more than one bridge reflects or',
+        ],
+      ],
+    ])('%s', async (_what, report, code, head) => {
+      daemon.report = report;
+      const text = await run(['probe', 'eth1']);
+      expect(text).toMatchObject({ code, stderr: '' });
+      const lines = text.stdout.trimEnd().split('\n');
+      expect(lines.filter((line) => line.length > 80)).toEqual([]);
+      for (const [i, line] of head.entries()) expect(lines[i]!.slice(0, line.length)).toBe(line);
+      expect(lines).toContain(`  frames     ${report.sent} sent, ${report.received} came back`);
+      const latency = lines.find((line) => line.startsWith('  latency'));
+      expect(latency).toBe(
+        report.received === 0 ? undefined : '  latency    min 50 µs, median 100 µs, max 1.2 ms',
+      );
+      expect(lines.at(-1)).toBe('  between    02:1b:44:11:3a:b7 and 02:9c:05:e2:60:18');
+      const machine = await run(['probe', 'eth1', '--json']);
+      expect(machine).toMatchObject({ code, stderr: '' });
+      expect(JSON.parse(machine.stdout)).toEqual(report);
+    });
   });
 
   describe('associate --from', () => {

@@ -75,6 +75,7 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('client', () => 
     expect(daemon.deassociated).toEqual(['eth1/one']);
     await client.release('eth1');
     expect(daemon.released).toEqual(['eth1']);
+    expect(await client.probe('eth1')).toEqual(daemon.report);
     expect(await client.reload()).toEqual(['uplinks.eth1.vdp.rwd: 20 -> 21']);
   });
 

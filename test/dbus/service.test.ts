@@ -220,6 +220,7 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
         'PreAssociate(sa{sv}b)(o)',
         'Deassociate(s)()',
         'Release(s)()',
+        'Probe(s)(a{sv})',
         'Reload()(as)',
         'Watch(s)()',
         'Unwatch(s)()',
@@ -523,6 +524,22 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
       expect(daemon.deassociated).toEqual(['eth1/third']);
       expect(await caller.manager('Release', 's', ['eth1'])).toEqual([]);
       expect(daemon.released).toEqual(['eth1']);
+      expect(await caller.manager('Probe', 's', ['eth1'])).toEqual([
+        {
+          link: new Variant('s', 'eth1'),
+          reflects: new Variant('b', true),
+          enforced: new Variant('b', false),
+          relay: new Variant('s', 'active'),
+          sent: new Variant('u', 10),
+          received: new Variant('u', 10),
+          duplicates: new Variant('u', 0),
+          vlan: new Variant('q', 0),
+          addresses: new Variant('as', ['02:1b:44:11:3a:b7', '02:9c:05:e2:60:18']),
+          latencyMin: new Variant('d', 0.00005),
+          latencyMedian: new Variant('d', 0.0001),
+          latencyMax: new Variant('d', 0.0012),
+        },
+      ]);
       expect(await caller.manager('Reload')).toEqual([['uplinks.eth1.vdp.rwd: 20 -> 21']]);
     });
 
@@ -541,6 +558,7 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
       expect(await failure(caller.manager('PreAssociate', 'sa{sv}b', ['eth1', {}, false]))).toEqual(expected);
       expect(await failure(caller.manager('Deassociate', 's', ['x']))).toEqual(expected);
       expect(await failure(caller.manager('Release', 's', ['eth1']))).toEqual(expected);
+      expect(await failure(caller.manager('Probe', 's', ['eth1']))).toEqual(expected);
       expect(await failure(caller.manager('Reload'))).toEqual(expected);
     });
 
@@ -565,13 +583,14 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
           throw what;
         };
         for (const fails of [rejects, throws]) {
-          for (const method of ['associate', 'preassociate', 'deassociate', 'release', 'reload'] as const)
-            vi.spyOn(daemon, method).mockImplementation(fails);
+          const methods = ['associate', 'preassociate', 'deassociate', 'release', 'probe', 'reload'] as const;
+          for (const method of methods) vi.spyOn(daemon, method).mockImplementation(fails);
           const calls = [
             caller.manager('Associate', 'sa{sv}', ['eth1', {}]),
             caller.manager('PreAssociate', 'sa{sv}b', ['eth1', {}, true]),
             caller.manager('Deassociate', 's', ['x']),
             caller.manager('Release', 's', ['eth1']),
+            caller.manager('Probe', 's', ['eth1']),
             caller.manager('Reload'),
           ];
           for (const { name, message } of await Promise.all(calls.map(failure))) {
@@ -581,7 +600,7 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
             );
           }
         }
-        expect(log.lines.filter((line) => /^error D-Bus call .* failed: /.test(line))).toHaveLength(10);
+        expect(log.lines.filter((line) => /^error D-Bus call .* failed: /.test(line))).toHaveLength(12);
         log.lines.length = 0;
         expect(await caller.get(ROOT, MANAGER, 'Version')).toEqual(new Variant('s', daemon.version));
       },
@@ -765,7 +784,6 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
       expect(await of({ member: 'None' })).toBe(`${STANDARD}UnknownMethod`);
       expect(await of({ member: 'constructor' })).toBe(`${STANDARD}UnknownMethod`);
       expect(await of({ member: 'toString' })).toBe(`${STANDARD}UnknownMethod`);
-      expect(await of({ member: 'Probe', signature: 's', body: ['eth1'] })).toBe(`${STANDARD}UnknownMethod`);
       const unknownProperty = await failure(caller.get(ROOT, MANAGER, '__proto__'));
       expect(unknownProperty.name).toBe(`${STANDARD}UnknownProperty`);
     });
@@ -938,10 +956,11 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
       expect(await of('PreAssociate', 'sa{sv}b', ['eth1', {}, true])).toBe(`${STANDARD}AccessDenied`);
       expect(await of('Deassociate', 's', ['x'])).toBe(`${STANDARD}AccessDenied`);
       expect(await of('Release', 's', ['eth1'])).toBe(`${STANDARD}AccessDenied`);
+      expect(await of('Probe', 's', ['eth1'])).toBe(`${STANDARD}AccessDenied`);
       expect(await of('Reload', '', [])).toBe(`${STANDARD}AccessDenied`);
       expect(await of('Watch', 's', ['eth1'])).toBe(`${STANDARD}AccessDenied`);
       expect(asked).toEqual(
-        ['Associate', 'PreAssociate', 'Deassociate', 'Release', 'Reload', 'Watch'].map(
+        ['Associate', 'PreAssociate', 'Deassociate', 'Release', 'Probe', 'Reload', 'Watch'].map(
           (each) => `${each} by true`,
         ),
       );

@@ -19,6 +19,7 @@ describe.runIf(needs({ programs: ['ip'], networkNamespace: true }))('packet sock
     'filter',
     'noFrameBeforeTheFilter',
     'memberships',
+    'membershipOfAnAddressThatIsNoGroup',
     'vlanTags',
     'linkDownAndUp',
     'openedOnALinkThatIsDown',

@@ -7,6 +7,7 @@ import {
   type DaemonEvents,
   EvbError,
   type LinkStatus,
+  type ProbeReport,
   type VsiRequest,
   type VsiState,
   type VsiStatus,
@@ -30,6 +31,8 @@ export class FakeDaemon implements Daemon {
   /** Requests that the test answers itself; by default the bridge confirms at once. */
   readonly held: Request[] = [];
   hold = false;
+  /** What a probe of any link finds. */
+  report: ProbeReport = probeReport();
   /** Thrown by every method when set. */
   failure: unknown = null;
   private readonly emitter = new EventEmitter();
@@ -66,6 +69,12 @@ export class FakeDaemon implements Daemon {
   async release(name: string): Promise<void> {
     this.fail();
     this.released.push(name);
+  }
+
+  async probe(name: string): Promise<ProbeReport> {
+    this.fail();
+    if (!this.linksByName.has(name)) throw new EvbError('NoSuchLink', `${name} is no link of evbd`);
+    return { ...this.report, link: name };
   }
 
   async reload(): Promise<string[]> {
@@ -139,6 +148,24 @@ export function link(name: string, changes: Partial<LinkStatus> = {}): LinkStatu
     timers: { ackTimer: 0.16384, respWaitDelay: 10.48576 },
     counters: { framesSent: 17, framesReceived: 2 ** 40 },
     slaves: [],
+    ...changes,
+  };
+}
+
+export function probeReport(changes: Partial<ProbeReport> = {}): ProbeReport {
+  return {
+    link: 'eth1',
+    reflects: true,
+    enforced: false,
+    relay: 'active',
+    sent: 10,
+    received: 10,
+    duplicates: 0,
+    vlan: 0,
+    addresses: ['02:1b:44:11:3a:b7', '02:9c:05:e2:60:18'],
+    latencyMin: 0.00005,
+    latencyMedian: 0.0001,
+    latencyMax: 0.0012,
     ...changes,
   };
 }
