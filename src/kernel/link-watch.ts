@@ -36,6 +36,8 @@ export interface LinkWatchEvents {
   /** Never without a difference; a change of name is also told as `renamed`, before this. */
   changed: [link: Link, previous: Link];
   renamed: [link: Link, previousName: string];
+  /** The kernel told of it without a difference: as when an interface that stands on it, in whatever namespace, comes or goes. */
+  unchanged: [link: Link];
   /** `movedTo`: it lives on in another namespace. */
   removed: [link: Link, movedTo?: MovedTo];
   /** Events were lost (the machine was too slow for them) and the table has been read anew; the differences were emitted. */
@@ -145,7 +147,8 @@ export class LinkWatch extends EventEmitter<LinkWatchEvents> {
   #apply(event: LinkMessage): void {
     const known = this.#links.get(event.link.index);
     const next = after(known, event);
-    if (next) this.#put(next);
+    if (next && !event.deleted && isDeepStrictEqual(known, next)) this.emit('unchanged', next);
+    else if (next) this.#put(next);
     else if (known) this.#drop(known, movedTo(event));
   }
 

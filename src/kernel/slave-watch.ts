@@ -78,6 +78,8 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   #lost = false;
   /** Foreign interfaces that are being looked up; true: more was heard of them since. */
   readonly #verifying = new Map<string, boolean>();
+  /** What left while a question was under way, for each such question: its answer may still tell of it. */
+  readonly #left = new Set<Set<string>>();
   #search: Promise<void> | undefined;
   #rest: NodeJS.Timeout | undefined;
   #searchAgain = false;
@@ -90,6 +92,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     this.#links = links;
     links.on('added', (link) => this.#put(link, undefined));
     links.on('changed', (link) => this.#put(link, undefined));
+    links.on('unchanged', (link) => this.#below(link));
     links.on('removed', (link, movedTo) => this.#removed(link, movedTo));
     links.on('foreign', (namespaceId, message) => this.#foreign(namespaceId, message));
     links.on('namespace', (message) => this.#namespace(message));
@@ -192,6 +195,14 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     this.#tell();
   }
 
+  /**
+   * What tells of a slave that is made in a namespace without an id is its lower device alone, as the slave comes (netavark and
+   * CNI make theirs so). Neither a slave nor the port of another interface can be one.
+   */
+  #below(link: Link): void {
+    if (!isCandidate(link) && link.master === undefined) void this.search();
+  }
+
   /** One that left a foreign namespace, come to rest: with the index that it was to have, or with the address that it had. */
   #arrival(link: Link): Candidate | undefined {
     const alike = ({ link: left }: Candidate) => left.parent === link.parent && left.kind === link.kind;
@@ -223,6 +234,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     if (family !== 'link') return;
     const key = keyOf(link.index, namespaceId);
     const candidate = this.#candidates.get(key);
+    if (deleted) for (const left of this.#left) left.add(key);
     if (!deleted) {
       if (candidate !== undefined) this.#put(link, namespaceId);
       else if (isCandidate(link)) void this.#verify(link.index, namespaceId);
@@ -244,6 +256,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       return;
     }
     // A namespace that ends takes its interfaces along without a word.
+    for (const left of this.#left) left.add(`${namespaceId}`);
     this.#forget((candidate) => candidate.namespaceId === namespaceId);
   }
 
@@ -262,8 +275,9 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       this.#verifying.set(key, false);
       try {
         const before = this.#heard;
-        const link = await this.#rtnetlink.link(index, namespaceId);
-        if (link !== undefined) this.#adopt(link, namespaceId, before);
+        await this.#ask(this.#rtnetlink.link(index, namespaceId), (link, left) => {
+          if (link !== undefined) this.#adopt(link, namespaceId, left, before);
+        });
       } catch (error) {
         this.#trouble(error);
       }
@@ -275,21 +289,36 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   async #look(namespaceId: number, anew = false): Promise<void> {
     try {
       const before = anew ? this.#heard : Number.NEGATIVE_INFINITY;
-      const links = await this.#rtnetlink.links(namespaceId);
-      const ours = new Set<number>();
-      for (const link of links) if (this.#adopt(link, namespaceId, before)) ours.add(link.index);
-      this.#forget(
-        ({ namespaceId: id, link, heard }) => id === namespaceId && heard <= before && !ours.has(link.index),
-      );
+      await this.#ask(this.#rtnetlink.links(namespaceId), (links, left) => {
+        const ours = new Set<number>();
+        for (const link of links) if (this.#adopt(link, namespaceId, left, before)) ours.add(link.index);
+        this.#forget(
+          ({ namespaceId: id, link, heard }) =>
+            id === namespaceId && heard <= before && !ours.has(link.index),
+        );
+      });
     } catch (error) {
       this.#trouble(error);
     }
   }
 
+  /** Answers come on another socket than events: one may be older than an event that was heard before it. */
+  async #ask<T>(asked: Promise<T>, take: (answer: T, left: ReadonlySet<string>) => void): Promise<void> {
+    const left = new Set<string>();
+    this.#left.add(left);
+    try {
+      take(await asked, left);
+    } finally {
+      this.#left.delete(left);
+    }
+  }
+
   /** True when it is one of ours, known or not. An event that came since `before` is newer. */
-  #adopt(link: Link, namespaceId: number, before = Number.NEGATIVE_INFINITY): boolean {
+  #adopt(link: Link, namespaceId: number, left: ReadonlySet<string>, before: number): boolean {
     if (this.#closed || link.linkNamespaceId !== this.#links.self) return false;
-    const known = this.#candidates.get(keyOf(link.index, namespaceId));
+    const key = keyOf(link.index, namespaceId);
+    if (left.has(key) || left.has(`${namespaceId}`)) return false;
+    const known = this.#candidates.get(key);
     if (known === undefined || known.heard <= before) this.#put(link, namespaceId);
     return isCandidate(link);
   }

@@ -124,6 +124,65 @@ describe('slave watch', () => {
     kernel.watch.close();
   });
 
+  it('what left while it was looked up does not come back with the answer', async () => {
+    const kernel = new Kernel();
+    const [one, two, three] = [1, 2, 3].map((n) => slave(5, `52:54:00:00:00:0${n}`));
+    for (const [id, link] of [one, two].entries()) kernel.namespaces.set(id + 1, [link!]);
+    kernel.namespaces.set(3, []);
+    await kernel.watch.start();
+    await vi.runAllTimersAsync();
+    expect(kernel.slaves).toHaveLength(2);
+    kernel.held = [];
+    const answers = async () => {
+      await turns();
+      while (kernel.held!.length > 0) {
+        kernel.held!.shift()!();
+        await turns();
+      }
+    };
+    kernel.events.emit('unchanged', { index: UPLINK, name: 'eth1' });
+    await turns();
+    kernel.hears(1, one!, true);
+    await answers();
+    expect(kernel.slaves).toEqual(['2 52:54:00:00:00:02']);
+    kernel.namespaces.set(1, []);
+    await vi.runAllTimersAsync();
+    kernel.events.emit('namespace', { deleted: false, namespaceId: 2 });
+    await turns();
+    kernel.events.emit('namespace', { deleted: true, namespaceId: 2 });
+    await answers();
+    expect(kernel.slaves).toEqual([]);
+    kernel.namespaces.set(3, [three!]);
+    kernel.hears(3, three!);
+    await turns();
+    kernel.hears(3, three!, true);
+    await answers();
+    expect(kernel.slaves).toEqual([]);
+    kernel.hears(3, three!);
+    await answers();
+    expect(kernel.slaves).toEqual(['3 52:54:00:00:00:03']);
+    kernel.watch.close();
+  });
+
+  it('an uplink that is told of without a difference is a reason to search; what cannot be one is none', async () => {
+    const kernel = new Kernel();
+    await kernel.watch.start();
+    await vi.runAllTimersAsync();
+    const before = kernel.count('namespaces');
+    kernel.events.emit('unchanged', slave(5, '52:54:00:00:00:01'));
+    kernel.events.emit('unchanged', { index: 9, name: 'veth9', master: 8 });
+    await vi.runAllTimersAsync();
+    await turns();
+    expect(kernel.count('namespaces')).toBe(before);
+    const mine = slave(5, '52:54:00:00:00:01');
+    kernel.namespaces.set(1, [mine]);
+    kernel.events.emit('unchanged', { index: UPLINK, name: 'eth1' });
+    await turns();
+    expect(kernel.count('namespaces')).toBe(before + 1);
+    expect(kernel.slaves).toEqual(['1 52:54:00:00:00:01']);
+    kernel.watch.close();
+  });
+
   it('a stream of events of a slave that is none of ours asks one question at a time', async () => {
     const kernel = new Kernel();
     kernel.namespaces.set(1, []);
