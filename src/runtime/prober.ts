@@ -19,7 +19,9 @@ export class Prober {
   readonly outcome: Promise<ProbeOutcome>;
   readonly #probe: Probe;
   readonly #socket: PacketSocket;
-  readonly #alarm = new Alarm(() => this.#advance());
+  /** What has arrived while the process did something else is to be heard before the time is found to be up. */
+  readonly #alarm = new Alarm(() => setImmediate(() => this.#advance()));
+  #ended = false;
   #resolve!: (outcome: ProbeOutcome) => void;
   #reject!: (error: Error) => void;
 
@@ -56,6 +58,7 @@ export class Prober {
   }
 
   #advance(): void {
+    if (this.#ended) return;
     const frame = this.#probe.advance(now());
     if (frame !== undefined) {
       try {
@@ -72,6 +75,7 @@ export class Prober {
   }
 
   #end(): void {
+    this.#ended = true;
     this.#alarm.cancel();
     this.#socket.close();
   }

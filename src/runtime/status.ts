@@ -106,10 +106,10 @@ export function probeReport(
 ): ProbeReport {
   const report = { link, relay, ...outcome, addresses: [...addresses] };
   if (latencies.length === 0) return report;
-  const [latencyMin, latencyMedian, latencyMax] = [0, 0.5, 1].map(
-    (share) => latencies[Math.floor(share * (latencies.length - 1))]! / 1000,
-  ) as [number, number, number];
-  return { ...report, latencyMin, latencyMedian, latencyMax };
+  const seconds = (index: number) => latencies[index]! / 1000;
+  const last = latencies.length - 1;
+  const latencyMedian = (seconds(Math.floor(last / 2)) + seconds(Math.ceil(last / 2))) / 2;
+  return { ...report, latencyMin: seconds(0), latencyMedian, latencyMax: seconds(last) };
 }
 
 export function vsiStatus(

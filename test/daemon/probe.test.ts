@@ -8,7 +8,8 @@ import { eventually, Host, World } from '../support/world.ts';
 
 const ready = needs({ networkNamespace: true, programs: ['ip', 'bridge', 'dbus-daemon'] });
 const ANSWER = new URL('./fixtures/answer-probe.mjs', import.meta.url).pathname;
-const EVBCTL = new URL('../../dist/src/cli/evbctl.js', import.meta.url).pathname;
+const STALLED = new URL('./fixtures/stalled-probe.mjs', import.meta.url).pathname;
+const CALL = new URL('./fixtures/call-probe.mjs', import.meta.url).pathname;
 
 const ONCE = { reflects: true, enforced: false, sent: 10, received: 10, duplicates: 0, vlan: 0 };
 const NONE = { reflects: false, enforced: false, sent: 20, received: 0, duplicates: 0, vlan: 0 };
@@ -58,15 +59,11 @@ function inUse(): { sockets: number; promiscuity: number } {
   return { sockets, promiscuity: shown.promiscuity };
 }
 
-/** A probe on its way; without hairpin it goes on for more than two seconds. */
-async function underWay() {
-  const { sockets } = inUse();
-  const child = world.start('sta', [process.execPath, EVBCTL, '--bus', station.bus, 'probe', 'eth1']);
-  let stderr = '';
-  child.stderr!.on('data', (data) => (stderr += data));
-  const ended = once(child, 'close').then(([status]) => ({ status, stderr }));
-  await eventually(inUse, (now) => now.sockets > sockets, 'a socket more');
-  return { ended, kill: () => child.kill('SIGKILL') };
+/** What becomes of a probe when `what` happens meanwhile. */
+async function meanwhile(...what: string[]): Promise<unknown[]> {
+  const { status, stdout, stderr } = await world.run('sta', process.execPath, CALL, station.bus, ...what);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return stdout === '' ? [] : JSON.parse(stdout);
 }
 
 describe.runIf(ready)('the answer', { timeout: 60_000 }, () => {
@@ -160,12 +157,18 @@ describe.runIf(ready)('the answer', { timeout: 60_000 }, () => {
     async (mode) => {
       inStation('ip', 'link', 'add', 'link', 'eth1', 'name', 'guest', 'type', 'macvlan', 'mode', mode);
       inStation('ip', 'link', 'set', 'guest', 'up');
-      await start();
-      expect(await probe()).toMatchObject({ status: 1, report: NONE });
       hairpin();
+      await start();
       expect(await probe()).toMatchObject({ status: 0, report: ONCE });
     },
   );
+
+  it('frames that came in while the daemon was busy are not missing', async () => {
+    hairpin();
+    const { status, stdout, stderr } = await world.run('sta', process.execPath, STALLED, 'eth1');
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(JSON.parse(stdout)).toMatchObject(ONCE);
+  });
 });
 
 describe.runIf(ready)('another bridge behind the first', { timeout: 60_000 }, () => {
@@ -251,35 +254,32 @@ describe.runIf(ready)('what cannot be probed', { timeout: 60_000 }, () => {
   });
 
   it.each([
-    ['goes down', () => inStation('ip', 'link', 'set', 'eth1', 'down'), /given up: the interface is down/],
-    ['goes away', () => inStation('ip', 'link', 'del', 'eth1'), /given up: /],
-    ['is released', () => station.must('release', 'eth1'), /given up: released/],
-  ])('an interface that %s meanwhile', async (_what, happen, said) => {
+    ['goes down', ['ip', 'link', 'set', 'eth1', 'down'], /^NotReady: .* given up: the interface is down/],
+    ['goes away', ['ip', 'link', 'del', 'eth1'], /^NotReady: .* given up: /],
+    ['is released', ['release'], /^NotReady: .* given up: released/],
+  ])('an interface that %s meanwhile', async (_what, happens, said) => {
     await start();
-    const { ended } = await underWay();
-    await happen();
-    expect(await ended).toEqual({ status: 1, stderr: expect.stringMatching(said) });
+    expect(await meanwhile(...happens)).toEqual([expect.stringMatching(said)]);
     expect(station.running).toBe(true);
   });
 
   it('twice at a time', async () => {
+    hairpin();
     await start();
     const before = inUse();
-    const { ended } = await underWay();
-    expect(await refused('eth1')).toEqual({
-      status: 1,
-      stderr: expect.stringContaining('a probe is under way'),
-    });
-    expect(await ended).toEqual({ status: 1, stderr: '' });
+    const conflict = /^Conflict: eth1: a probe is under way/;
+    expect(await meanwhile('twice')).toEqual([
+      expect.objectContaining(ONCE),
+      expect.stringMatching(conflict),
+    ]);
     expect(inUse()).toEqual(before);
-    expect((await probe()).report).toMatchObject(NONE);
+    expect(await probe()).toMatchObject({ status: 0, report: ONCE });
   });
 
   it('for somebody who has left: it ends all the same', async () => {
     await start();
     const before = inUse();
-    const { kill } = await underWay();
-    kill();
+    await meanwhile('leave');
     await eventually(inUse, ({ sockets }) => sockets === before.sockets, 'nothing in use');
     expect(inUse()).toEqual(before);
     hairpin();

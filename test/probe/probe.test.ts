@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { decodeFrame } from '../../protocols/ethernet/index.ts';
 import { type MacAddress, toHex } from '../../protocols/octets/index.ts';
 import {
@@ -10,6 +10,7 @@ import {
   throwAwayAddress,
 } from '../../src/probe/frame.ts';
 import { Probe } from '../../src/probe/probe.ts';
+import { probeReport } from '../../src/runtime/status.ts';
 
 const OWN = '52:54:00:00:00:01' as MacAddress;
 const LEFT = '02:00:00:00:00:0a' as MacAddress;
@@ -234,5 +235,20 @@ describe('a probe', () => {
         expect(latencies).toEqual([...latencies].sort((a, b) => a - b));
       }),
     );
+  });
+});
+
+test.each<[number[], object]>([
+  [[], {}],
+  [[3], { latencyMin: 0.003, latencyMedian: 0.003, latencyMax: 0.003 }],
+  [[1, 2, 6], { latencyMin: 0.001, latencyMedian: 0.002, latencyMax: 0.006 }],
+  [[1, 2, 6, 50], { latencyMin: 0.001, latencyMedian: 0.004, latencyMax: 0.05 }],
+])('the latencies %j are told in seconds', (latencies, told) => {
+  const outcome = { reflects: true, enforced: false, sent: 4, received: 4, duplicates: 0, vlan: 0 };
+  const addresses = [LEFT, RIGHT];
+  expect(probeReport('eth1', { ...outcome, latencies }, addresses, 'active')).toEqual({
+    ...{ link: 'eth1', relay: 'active', addresses },
+    ...outcome,
+    ...told,
   });
 });
