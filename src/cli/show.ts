@@ -49,7 +49,7 @@ const SLAVES_SHOWN = 16;
 function slaveText({ name, kind, mode, mac, vlan, namespace, vsi, reason }: SlaveStatus): string {
   const place = namespace < 0 ? '' : ` in namespace ${namespace}`;
   const address = mac === '' ? '' : ` ${mac}${vlan === 0 ? '' : `/${vlan}`}`;
-  const verdict = vsi === '' ? reason : `vsi ${vsi}`;
+  const verdict = [vsi === '' ? '' : `vsi ${vsi}`, reason].filter((text) => text !== '').join('; ');
   return `${name}${place} ${kind} ${mode}${address}${verdict === '' ? '' : `: ${verdict}`}`;
 }
 

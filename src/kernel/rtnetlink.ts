@@ -59,7 +59,7 @@ interface Request {
 }
 
 /**
- * Requests to the kernel's rtnetlink, in this process's network namespace. Methods reject with KernelError only.
+ * Requests to the kernel's rtnetlink, in this process's network namespace or another one. Methods reject with KernelError only.
  * Requests reach the kernel in the order of the calls; it carries each out before it takes the next.
  * The socket does not keep the process alive, a request under way does.
  */
@@ -72,11 +72,16 @@ export class Rtnetlink {
   #dumping = false;
   #closed = false;
 
-  /** `deadline`: milliseconds until a request without an answer fails with ETIMEDOUT; default 5000. Throws KernelError. */
-  constructor(options: { deadline?: number } = {}) {
-    this.#deadline = options.deadline ?? 5000;
+  /**
+   * `deadline`: milliseconds until a request without an answer fails with ETIMEDOUT; default 5000. `namespace`: open file
+   * descriptor of the network namespace that it is about, EPERM without CAP_SYS_ADMIN; default ours. Throws KernelError.
+   */
+  constructor(options: { deadline?: number; namespace?: number } = {}) {
+    const { deadline, ...where } = options;
+    this.#deadline = deadline ?? 5000;
     try {
       this.#socket = new NetlinkSocket({
+        ...where,
         onMessages: (datagrams) => this.#receive(datagrams),
         onError: (error) => this.#failAll((what) => KernelError.from(what, error)),
       });
@@ -84,6 +89,11 @@ export class Rtnetlink {
       throw KernelError.from('open a netlink socket', error);
     }
     this.#socket.unref();
+  }
+
+  /** Names the network namespace: no other one until the next boot. undefined: the kernel is older than 5.14. */
+  get namespaceCookie(): string | undefined {
+    return this.#socket.namespaceCookie?.toString(16);
   }
 
   close(): void {

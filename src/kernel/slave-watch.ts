@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { closeSync, openSync, readdirSync, statSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import type {
   Link,
@@ -10,7 +11,7 @@ import type {
 } from '../../protocols/rtnetlink/index.ts';
 import { hasCode, KernelError } from './kernel-error.ts';
 import type { LinkWatch, MovedTo } from './link-watch.ts';
-import type { Rtnetlink } from './rtnetlink.ts';
+import { Rtnetlink } from './rtnetlink.ts';
 
 const SLAVE_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'] as const;
 
@@ -24,6 +25,7 @@ export interface Slave {
   readonly namespaceId?: number;
   readonly kind: (typeof SLAVE_KINDS)[number];
   readonly mode: string;
+  readonly up: boolean;
   /** Its frames go to the adjacent switch, also those for its neighbours. */
   readonly vepa: boolean;
   /** Absent where it has none of six octets. */
@@ -38,7 +40,10 @@ export interface Slave {
 export interface SwitchedSlave {
   name: string;
   index: number;
+  /** An id is given to another namespace when its own has ended. */
   namespaceId?: number;
+  /** `SlaveWatch.placeOf()` it. */
+  place?: string;
   mac?: string;
 }
 
@@ -48,6 +53,11 @@ interface Candidate {
   namespaceId: number | undefined;
   /** Which of all that was heard this is. */
   heard: number;
+  /** As it was shown last, and whether it may have changed since. */
+  slave?: Slave | undefined;
+  stale: boolean;
+  /** What it stands on has gone to another namespace; of its coming back the kernel tells nothing. */
+  aloft?: boolean;
 }
 
 /** Folders in which container engines and iproute2 keep namespaces without a process. */
@@ -82,7 +92,14 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   readonly #left = new Set<Set<string>>();
   #search: Promise<void> | undefined;
   #rest: NodeJS.Timeout | undefined;
-  #searchAgain = false;
+  /** The search after the one under way, for those who wait for it. */
+  #next: { done: Promise<void>; begin(): void } | undefined;
+  /** By uplink; undefined: to be made anew. */
+  #table: Map<number, Slave[]> | undefined;
+  /** Where a namespace was found; to be looked at again before it is gone by, for the id may be another's by now. */
+  readonly #paths = new Map<number, string>();
+  /** Namespaces that no path leads to. */
+  readonly #pathless = new Set<number>();
   #closed = false;
 
   /** Listens from here on; `start()` once the link watch has its table. */
@@ -91,8 +108,12 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     this.#rtnetlink = rtnetlink;
     this.#links = links;
     links.on('added', (link) => this.#put(link, undefined));
-    links.on('changed', (link) => this.#put(link, undefined));
-    links.on('unchanged', (link) => this.#below(link));
+    links.on('changed', (link, previous) => {
+      if (isCandidate(link)) this.#put(link, undefined);
+      else if (link.name !== previous.name || !sameBelow(link, previous)) this.#below();
+      if (link.mac !== previous.mac) void this.#inherit(link);
+    });
+    links.on('unchanged', (link) => this.#mentioned(link));
     links.on('removed', (link, movedTo) => this.#removed(link, movedTo));
     links.on('foreign', (namespaceId, message) => this.#foreign(namespaceId, message));
     links.on('namespace', (message) => this.#namespace(message));
@@ -110,52 +131,173 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
 
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#rest);
+    if (this.#search === undefined) this.#rested();
   }
 
-  /** Those on top of an interface of our namespace. */
-  slavesOf(uplink: number): Slave[] {
-    return [...this.#candidates.values(), ...this.#moving].flatMap((candidate) => {
-      const slave = this.#slave(candidate);
-      return slave?.uplink === uplink ? [slave] : [];
-    });
+  /** Those on top of an interface of our namespace. A slave that has not changed is the same object. */
+  slavesOf(uplink: number): readonly Slave[] {
+    if (this.#table === undefined) {
+      this.#table = new Map();
+      for (const candidate of [...this.#candidates.values(), ...this.#moving]) {
+        const slave = this.#shown(candidate);
+        if (slave === undefined) continue;
+        const slaves = this.#table.get(slave.uplink);
+        if (slaves === undefined) this.#table.set(slave.uplink, [slave]);
+        else slaves.push(slave);
+      }
+    }
+    return this.#table.get(uplink) ?? [];
   }
 
-  /** Sets the mode of a macvlan or macvtap of our namespace. Rejects with KernelError; ENODEV: it has gone. */
-  async setMode({ index }: Slave, mode: MacvlanMode): Promise<void> {
-    const key = keyOf(index, undefined);
-    const link = this.#candidates.get(key)?.link;
-    if (link === undefined) return;
-    await this.#rtnetlink.setMacvlanMode(link, mode);
+  /**
+   * A namespace by a name that no other has until the next boot; undefined: the kernel gives none. Rejects with KernelError as
+   * `setMode` does.
+   */
+  async placeOf(namespaceId: number | undefined): Promise<string | undefined> {
+    if (namespaceId === undefined) return this.#rtnetlink.namespaceCookie;
+    return this.#within(namespaceId, async (there) => there.namespaceCookie);
+  }
+
+  /**
+   * Sets the mode of a macvlan or macvtap, wherever it is; `place`: only there. Rejects with KernelError; ENODEV: it has gone, or
+   * is another one by now; EPERM in a foreign namespace: that one may not be entered.
+   */
+  async setMode(
+    { name, index, namespaceId, kind, mac, uplink }: Slave,
+    mode: MacvlanMode,
+    place?: string,
+  ): Promise<void> {
+    const key = keyOf(index, namespaceId);
+    if (namespaceId === undefined) {
+      const link = this.#candidates.get(key)?.link;
+      if (link !== undefined) await this.#rtnetlink.setMacvlanMode(link, mode);
+    } else
+      await this.#within(namespaceId, async (there) => {
+        const gone = new KernelError(
+          `set ${name} to macvlan mode ${mode}`,
+          'ENODEV',
+          'it is no longer there',
+        );
+        if (place !== undefined && place !== there.namespaceCookie) throw gone;
+        // Seen from here, which tells whose its lower device is.
+        const link = await this.#rtnetlink.link(index, namespaceId);
+        const known = this.#candidates.get(key);
+        const same = link?.kind === kind && link.mac === mac && link.parent === known?.link.parent;
+        if (!same || link?.linkNamespaceId !== this.#links.self || known?.slave?.uplink !== uplink)
+          throw gone;
+        await there.setMacvlanMode(link, mode);
+      });
     // The kernel tells of it only where the interface is up.
-    const now = await this.#rtnetlink.link(index);
-    if (now !== undefined && this.#candidates.has(key)) this.#put(now, undefined);
+    const now = await this.#rtnetlink.link(index, namespaceId);
+    if (now !== undefined && this.#candidates.has(key)) this.#put(now, namespaceId);
   }
 
-  /** Looks into every namespace that can be found, at once or after the rest that is due. Never rejects. */
+  /**
+   * Looks into every namespace that can be found, at once or after the rest that is due; resolves when that is done. To be called
+   * when an interface has come that may have been elsewhere with slaves on top of it. Never rejects.
+   */
   search(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
     if (this.#search !== undefined || this.#rest !== undefined) {
-      this.#searchAgain = true;
-      return this.#search ?? Promise.resolve();
+      if (this.#next === undefined) {
+        let begin = () => {};
+        const done = new Promise<void>((resolve) => {
+          begin = () => resolve(this.search());
+        });
+        this.#next = { done, begin };
+      }
+      return this.#next.done;
     }
     const begun = performance.now();
     this.#search = this.#searchAll().finally(() => {
       this.#search = undefined;
-      if (this.#closed) return;
       this.#rest = setTimeout(
-        () => {
-          this.#rest = undefined;
-          if (!this.#searchAgain) return;
-          this.#searchAgain = false;
-          void this.search();
-        },
+        () => this.#rested(),
         Math.min(SEARCH_REST_MAX, SEARCH_REST * (performance.now() - begun)),
       );
+      if (this.#closed) this.#rested();
     });
     return this.#search;
   }
 
-  #slave({ serial, link, namespaceId }: Candidate): Slave | undefined {
+  #rested(): void {
+    clearTimeout(this.#rest);
+    this.#rest = undefined;
+    const next = this.#next;
+    this.#next = undefined;
+    next?.begin();
+  }
+
+  /** With rtnetlink in a foreign namespace, which stays the one with this id until `act` is done. */
+  async #within<T>(namespaceId: number, act: (there: Rtnetlink) => Promise<T>): Promise<T> {
+    const fd = await this.#open(namespaceId);
+    let there: Rtnetlink | undefined;
+    try {
+      there = new Rtnetlink({ namespace: fd });
+      return await act(there);
+    } catch (error) {
+      // A namespace that we may enter is one in which we may do all.
+      if (there !== undefined || !hasCode(error, 'EPERM')) throw error;
+      const what = 'change the mode of slaves in other network namespaces';
+      throw new KernelError(what, 'EPERM', 'CAP_SYS_ADMIN is needed');
+    } finally {
+      there?.close();
+      closeSync(fd);
+    }
+  }
+
+  /** File descriptor of the namespace with this id. Rejects with KernelError. */
+  async #open(namespaceId: number): Promise<number> {
+    const known = this.#paths.get(namespaceId);
+    const fd = known === undefined ? undefined : await this.#openIf(known, namespaceId);
+    if (fd !== undefined) return fd;
+    this.#paths.delete(namespaceId);
+    // Of namespaces without number each is looked for once.
+    if (!this.#pathless.has(namespaceId)) {
+      for (const path of namespacePaths()) {
+        const found = await this.#openIf(path, namespaceId);
+        if (found !== undefined) return found;
+      }
+      this.#pathless.add(namespaceId);
+    }
+    const reason = 'no name in /run/netns and no process leads there, or none that evbd may follow';
+    throw new KernelError(`enter network namespace ${namespaceId}`, 'ENOENT', reason);
+  }
+
+  /** Names the namespace and keeps it open if it is the one with this id. */
+  async #openIf(path: string, namespaceId: number | undefined): Promise<number | undefined> {
+    let fd: number;
+    try {
+      fd = openSync(path, 'r');
+    } catch {
+      // It ended meanwhile, or is not ours to look into.
+      return undefined;
+    }
+    let isIt = false;
+    try {
+      const id = await this.#rtnetlink.namespaceId({ fd });
+      isIt = id === namespaceId;
+      this.#paths.set(id, path);
+    } catch (error) {
+      this.#trouble(error);
+    } finally {
+      if (!isIt) closeSync(fd);
+    }
+    return isIt ? fd : undefined;
+  }
+
+  /** The slave that a candidate is; undefined: what it stands on is not here. */
+  #shown(candidate: Candidate): Slave | undefined {
+    if (candidate.stale) {
+      const slave = this.#slave(candidate);
+      if (!isDeepStrictEqual(slave, candidate.slave)) candidate.slave = slave;
+      candidate.stale = false;
+    }
+    return candidate.slave;
+  }
+
+  #slave({ serial, link, namespaceId, aloft }: Candidate): Slave | undefined {
+    if (aloft) return undefined;
     const vlans: VlanTag[] = [];
     let below = this.#links.get(link.parent ?? 0);
     while (below?.vlan !== undefined && below.parent !== undefined && vlans.length < NESTING_MAX) {
@@ -172,6 +314,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       ...(namespaceId === undefined ? {} : { namespaceId }),
       kind: link.kind as Slave['kind'],
       mode,
+      up: link.up,
       vepa: macvlanMode === 'vepa' || ipvlan?.isolation === 'vepa',
       ...(mac === undefined ? {} : { mac }),
       vlans,
@@ -182,16 +325,46 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   /** A link as it is now, in our namespace or in one where its lower device is ours. */
   #put(link: Link, namespaceId: number | undefined): void {
     if (!isCandidate(link)) {
-      // What is below the slaves may have changed.
-      if (namespaceId === undefined && this.#candidates.size > 0) this.#tell();
+      if (namespaceId === undefined) this.#below();
       return;
     }
-    const inOurs = link.linkNamespaceId === undefined || link.linkNamespaceId === this.#links.self;
-    if (namespaceId === undefined && !inOurs) return;
     const key = keyOf(link.index, namespaceId);
+    const inOurs = link.linkNamespaceId === undefined || link.linkNamespaceId === this.#links.self;
+    if (namespaceId === undefined && !inOurs) {
+      // What it stands on is in another namespace.
+      const there = this.#candidates.get(key);
+      if (there !== undefined) Object.assign(there, { aloft: true, stale: true });
+      this.#tell();
+      return;
+    }
     const known = this.#candidates.get(key) ?? this.#arrival(link);
     const serial = known?.serial ?? ++this.#serials;
-    this.#candidates.set(key, { serial, link, namespaceId, heard: ++this.#heard });
+    const heard = ++this.#heard;
+    this.#candidates.set(key, { serial, link, namespaceId, heard, slave: known?.slave, stale: true });
+    this.#tell();
+  }
+
+  /** Of slaves that have the address of what they stand on the kernel does not tell that theirs changes with it. */
+  async #inherit({ index }: Link): Promise<void> {
+    for (const [key, { link, namespaceId }] of [...this.#candidates]) {
+      const shares = link.ipvlan !== undefined || link.macvlanMode === 'passthru';
+      if (link.parent !== index || !shares) continue;
+      try {
+        const before = this.#heard;
+        const now = await this.#rtnetlink.link(link.index, namespaceId);
+        const known = this.#candidates.get(key);
+        if (this.#closed || now === undefined || known === undefined || known.aloft) continue;
+        if (known.heard <= before && now.parent === index) this.#put(now, namespaceId);
+      } catch (error) {
+        this.#trouble(error);
+      }
+    }
+  }
+
+  /** What is below slaves may have changed. */
+  #below(): void {
+    if (this.#candidates.size === 0) return;
+    for (const candidate of [...this.#candidates.values(), ...this.#moving]) candidate.stale = true;
     this.#tell();
   }
 
@@ -199,7 +372,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
    * What tells of a slave that is made in a namespace without an id is its lower device alone, as the slave comes (netavark and
    * CNI make theirs so). Neither a slave nor the port of another interface can be one.
    */
-  #below(link: Link): void {
+  #mentioned(link: Link): void {
     if (!isCandidate(link) && link.master === undefined) void this.search();
   }
 
@@ -223,10 +396,33 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       const there = keyOf(index, namespaceId);
       // What has been heard from there already is newer.
       const newer = this.#candidates.get(there)?.link ?? { ...candidate.link, index };
-      const heard = ++this.#heard;
-      this.#candidates.set(there, { serial: candidate.serial, link: newer, namespaceId, heard });
+      const { serial, slave } = candidate;
+      this.#candidates.set(there, {
+        serial,
+        link: newer,
+        namespaceId,
+        heard: ++this.#heard,
+        slave,
+        stale: true,
+      });
     }
-    if (candidate !== undefined || this.#candidates.size > 0) this.#tell();
+    if (candidate !== undefined) this.#tell();
+    else if (movedTo === undefined) this.#below();
+    else this.#leaveAloft(link);
+  }
+
+  /** Those on a link of ours that went elsewhere, or on a VLAN device of it: its index may be another's soon. */
+  #leaveAloft(link: Link): void {
+    const gone = new Set([link.index]);
+    // VLAN devices on top of each other, in whatever order they come.
+    for (let before = 0; before < gone.size; ) {
+      before = gone.size;
+      for (const { index, parent, vlan } of this.#links.links)
+        if (vlan !== undefined && gone.has(parent ?? 0)) gone.add(index);
+    }
+    for (const candidate of this.#candidates.values())
+      if (gone.has(candidate.link.parent ?? 0)) candidate.aloft = true;
+    this.#below();
   }
 
   #foreign(namespaceId: number, message: LinkMessage): void {
@@ -236,7 +432,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     const candidate = this.#candidates.get(key);
     if (deleted) for (const left of this.#left) left.add(key);
     if (!deleted) {
-      if (candidate !== undefined) this.#put(link, namespaceId);
+      if (candidate !== undefined && !candidate.aloft) this.#put(link, namespaceId);
       else if (isCandidate(link)) void this.#verify(link.index, namespaceId);
       return;
     }
@@ -244,13 +440,16 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     this.#candidates.delete(key);
     if (newNamespaceId !== undefined) {
       // Its new namespace is told by an id that only the one it left knows.
-      this.#moving.add({ ...candidate, link: { ...candidate.link, index: newIndex ?? link.index } });
+      const left = { ...candidate.link, index: newIndex ?? link.index };
+      this.#moving.add({ ...candidate, link: left, stale: true });
       void this.search();
     } else this.#tell();
   }
 
   #namespace({ deleted, namespaceId }: NamespaceMessage): void {
     if (namespaceId === undefined || namespaceId === this.#links.self) return;
+    this.#paths.delete(namespaceId);
+    this.#pathless.delete(namespaceId);
     if (!deleted) {
       void this.#look(namespaceId);
       return;
@@ -283,6 +482,22 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       }
     } while (this.#verifying.get(key) && !this.#closed);
     this.#verifying.delete(key);
+  }
+
+  /** The slaves in ours: what they stand on may have gone and come back without a word about them. */
+  async #lookHere(): Promise<void> {
+    try {
+      const before = this.#heard;
+      for (const link of await this.#rtnetlink.links()) {
+        const known = this.#candidates.get(keyOf(link.index, undefined));
+        const same = known !== undefined && !known.aloft && isDeepStrictEqual(known.link, link);
+        if (this.#closed || !isCandidate(link) || same || (known?.heard ?? 0) > before) continue;
+        // Of one that the events do not know, or no longer, they will tell.
+        if (this.#links.get(link.index) !== undefined) this.#put(link, undefined);
+      }
+    } catch (error) {
+      this.#trouble(error);
+    }
   }
 
   /** The slaves in one namespace. `anew`: what was heard of them before counts no longer. */
@@ -319,7 +534,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     const key = keyOf(link.index, namespaceId);
     if (left.has(key) || left.has(`${namespaceId}`)) return false;
     const known = this.#candidates.get(key);
-    if (known === undefined || known.heard <= before) this.#put(link, namespaceId);
+    if (known === undefined || known.aloft || known.heard <= before) this.#put(link, namespaceId);
     return isCandidate(link);
   }
 
@@ -328,6 +543,9 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     const moving = [...this.#moving];
     const anew = this.#lost;
     this.#lost = false;
+    this.#paths.clear();
+    this.#pathless.clear();
+    await this.#lookHere();
     if (self !== undefined) {
       await this.#nameNamespaces();
       try {
@@ -348,22 +566,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
 
   /** The kernel tells of namespaces only that have an id in ours. */
   async #nameNamespaces(): Promise<void> {
-    for (const path of namespacePaths()) {
-      let fd: number;
-      try {
-        fd = openSync(path, 'r');
-      } catch {
-        // It ended meanwhile, or is not ours to look into.
-        continue;
-      }
-      try {
-        await this.#rtnetlink.namespaceId({ fd });
-      } catch (error) {
-        this.#trouble(error);
-      } finally {
-        closeSync(fd);
-      }
-    }
+    for (const path of namespacePaths()) await this.#openIf(path, undefined);
   }
 
   /** What has gone meanwhile is no trouble: its event comes. */
@@ -375,6 +578,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
 
   /** Once for all that comes within one turn. */
   #tell(): void {
+    this.#table = undefined;
     if (this.#told || this.#closed) return;
     this.#told = true;
     setImmediate(() => {
@@ -390,6 +594,11 @@ function keyOf(index: number, namespaceId: number | undefined): string {
 
 function isCandidate(link: Link): boolean {
   return link.parent !== undefined && (SLAVE_KINDS as readonly (string | undefined)[]).includes(link.kind);
+}
+
+/** What is on top of the link is as before. */
+function sameBelow(link: Link, previous: Link): boolean {
+  return link.parent === previous.parent && isDeepStrictEqual(link.vlan, previous.vlan);
 }
 
 /** A path to each network namespace but ours, once. */

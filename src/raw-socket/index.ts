@@ -78,6 +78,11 @@ export interface NetlinkSocketOptions {
   listenAllNamespaces?: boolean;
   /** Octets; default 4 MiB, as for packets. */
   receiveBuffer?: number;
+  /**
+   * Open file descriptor of the network namespace that the socket shall be in; absent: ours. It may be closed afterwards.
+   * Needs CAP_SYS_ADMIN, in the user namespace of that one and in ours: else EPERM of `setns`.
+   */
+  namespace?: number;
   /** Datagrams in order of reception, at most 32. */
   onMessages(messages: NetlinkMessageIn[]): void;
   /**
@@ -101,6 +106,7 @@ interface NativePacketSocket extends NativeSocket {
 interface NativeNetlinkSocket extends NativeSocket {
   readonly portId: number;
   readonly allNamespaces: boolean;
+  readonly namespaceCookie?: bigint;
   send(octets: Uint8Array, portId: number, groups: number): void;
 }
 
@@ -122,6 +128,7 @@ interface Addon {
     groups: Uint32Array,
     listenAllNamespaces: boolean,
     receiveBuffer: number,
+    namespace: number,
     onBatch: OnBatch,
     onError: OnError,
   ) => NativeNetlinkSocket;
@@ -198,6 +205,8 @@ export class NetlinkSocket {
   readonly portId: number;
   /** Whether messages from all namespaces with an id in this one arrive. */
   readonly allNamespaces: boolean;
+  /** Of the socket's network namespace: no other one has it until the next boot. Absent before Linux 5.14. */
+  readonly namespaceCookie?: bigint;
   /** What the kernel granted, octets, on the scale of the option. */
   readonly receiveBuffer: number;
   readonly #native: NativeNetlinkSocket;
@@ -212,11 +221,14 @@ export class NetlinkSocket {
       ),
       boolean('listenAllNamespaces', options.listenAllNamespaces ?? false),
       integer('receiveBuffer', options.receiveBuffer ?? DEFAULT_RECEIVE_BUFFER, 0, INT32_MAX),
+      options.namespace === undefined ? -1 : integer('namespace', options.namespace, 0, INT32_MAX),
       callback('onMessages', (count, batch) => onMessages(readBatch(count, batch, messageOf)), onMessages),
       callback('onError', (error) => onError(error), onError),
     );
     this.portId = this.#native.portId;
     this.allNamespaces = this.#native.allNamespaces;
+    const { namespaceCookie } = this.#native;
+    if (namespaceCookie !== undefined) this.namespaceCookie = namespaceCookie;
     this.receiveBuffer = this.#native.receiveBuffer;
   }
 

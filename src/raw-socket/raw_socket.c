@@ -18,6 +18,9 @@
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <node_api.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -33,6 +36,10 @@ enum {
   BATCHES_PER_WAKEUP = 8,     /* then other watchers get their turn */
   BATCHES_BEFORE_ERROR = 1024 /* what was queued before an error is delivered before it; this bounds the wait */
 };
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* since Linux 5.14; the same on every architecture that Node runs on but parisc and sparc */
+#endif
 
 /* Longer than a loopback frame with its largest MTU and than any message a default send buffer lets through. The odd
  * 192 octets keep the slots from all falling on the same cache sets. Memory is touched only as far as it is used. */
@@ -306,13 +313,54 @@ static const char *open_packet(struct raw_socket *s, int index, struct octets fi
   return bind(s->fd, (struct sockaddr *)&address, sizeof address) < 0 ? "bind" : NULL;
 }
 
+/* A netlink socket in another network namespace, where it stays. */
+struct elsewhere {
+  int namespace; /* descriptor of a namespace; -1: ours */
+  int protocol;
+  int fd;
+  int error;
+  const char *failed;
+};
+
+static void *open_elsewhere(void *data) {
+  struct elsewhere *there = data;
+  if (there->namespace >= 0 && setns(there->namespace, CLONE_NEWNET) < 0) {
+    there->failed = "setns";
+  } else {
+    there->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, there->protocol);
+    if (there->fd < 0) there->failed = "socket";
+  }
+  there->error = errno;
+  return NULL;
+}
+
+/* A thread of its own goes there and ends there: the one that runs JavaScript never leaves our namespace. */
+static void go_elsewhere(struct elsewhere *there) {
+  pthread_t thread;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before); /* it inherits that: signals are for others */
+  int error = pthread_create(&thread, NULL, open_elsewhere, there);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (error == 0) {
+    pthread_join(thread, NULL);
+  } else {
+    there->error = error;
+    there->failed = "pthread_create";
+  }
+}
+
 static const char *open_netlink(struct raw_socket *s, int protocol, uint32_t *port, struct octets groups,
-                                bool *all_namespaces, int buffer) {
+                                bool *all_namespaces, int buffer, int namespace) {
   const char *failed;
   struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_pid = *port};
   socklen_t size = sizeof address;
-  s->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
-  if (s->fd < 0) return "socket";
+  struct elsewhere there = {.namespace = namespace, .protocol = protocol, .fd = -1};
+  if (namespace < 0) open_elsewhere(&there);
+  else go_elsewhere(&there);
+  s->fd = there.fd;
+  errno = there.error;
+  if (there.failed) return there.failed;
   if ((failed = set_receive_buffer(s->fd, buffer))) return failed;
   SET(s->fd, SOL_NETLINK, NETLINK_EXT_ACK, ON);
   (void)setsockopt(s->fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &ON, sizeof ON); /* since Linux 4.20 */
@@ -391,23 +439,30 @@ static napi_value construct_packet(napi_env env, napi_callback_info info) {
   return adopt(env, self, s, open_packet(s, index, filter, groups, buffer));
 }
 
-/* new NetlinkSocket(protocol, portId, groups: Uint32Array, listenAllNamespaces, receiveBuffer, ...) */
+/* new NetlinkSocket(protocol, portId, groups: Uint32Array, listenAllNamespaces, receiveBuffer, namespace: -1 = ours,
+ * ...) */
 static napi_value construct_netlink(napi_env env, napi_callback_info info) {
-  napi_value argv[7], self, value;
-  int32_t protocol, buffer;
+  napi_value argv[8], self, value;
+  int32_t protocol, buffer, namespace;
   uint32_t port;
   bool all_namespaces;
   struct octets groups;
-  struct raw_socket *s = begin_construct(env, info, 7, argv, &self, AF_NETLINK);
+  struct raw_socket *s = begin_construct(env, info, 8, argv, &self, AF_NETLINK);
   if (!s || napi_get_value_int32(env, argv[0], &protocol) != napi_ok ||
       napi_get_value_uint32(env, argv[1], &port) != napi_ok || !get_typed(env, argv[2], napi_uint32_array, &groups) ||
       napi_get_value_bool(env, argv[3], &all_namespaces) != napi_ok ||
-      napi_get_value_int32(env, argv[4], &buffer) != napi_ok) {
+      napi_get_value_int32(env, argv[4], &buffer) != napi_ok ||
+      napi_get_value_int32(env, argv[5], &namespace) != napi_ok) {
     free(s);
     return throw_argument(env);
   }
-  const char *failed = open_netlink(s, protocol, &port, groups, &all_namespaces, buffer);
+  const char *failed = open_netlink(s, protocol, &port, groups, &all_namespaces, buffer, namespace);
   if (!adopt(env, self, s, failed)) return NULL;
+  uint64_t cookie;
+  socklen_t size = sizeof cookie;
+  if (getsockopt(s->fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) == 0 &&
+      napi_create_bigint_uint64(env, cookie, &value) == napi_ok)
+    napi_set_named_property(env, self, "namespaceCookie", value);
   set_integer(env, self, "portId", port);
   if (napi_get_boolean(env, all_namespaces, &value) == napi_ok)
     napi_set_named_property(env, self, "allNamespaces", value);

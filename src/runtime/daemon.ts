@@ -48,6 +48,8 @@ export class EvbDaemon implements Daemon {
   readonly #slaves: SlaveWatch;
   readonly #readConfig: () => Config;
   #config: Config;
+  /** Indexes of uplinks that have come just now. */
+  readonly #arriving = new Set<number>();
   #started = false;
   /** The last of the operations that must not overlap. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -67,7 +69,10 @@ export class EvbDaemon implements Daemon {
 
   /** Reads the kernel's links and what a run before left. Nothing is sent or changed yet. Rejects with KernelError, StoreError. */
   async prepare(): Promise<void> {
-    this.#watch.on('added', (link) => this.#update(link.name));
+    this.#watch.on('added', (link) => {
+      this.#update(link.name);
+      void this.#arrived(link);
+    });
     this.#watch.on('changed', (link) => this.#update(link.name));
     this.#watch.on('renamed', (_link, previousName) => this.#update(previousName));
     this.#watch.on('removed', (link) => this.#update(link.name));
@@ -285,12 +290,22 @@ export class EvbDaemon implements Daemon {
     if (this.#started) this.#drivers.get(name)?.update(this.#watch.get(name));
   }
 
+  /** An uplink that was elsewhere may have brought slaves along, of which the kernel tells nothing. */
+  async #arrived({ name, index }: KernelLink): Promise<void> {
+    if (!this.#started || !Object.hasOwn(this.#config.uplinks, name)) return;
+    this.#arriving.add(index);
+    await this.#slaves.search();
+    this.#arriving.delete(index);
+    this.#updateSlaves();
+  }
+
   #updateSlaves(): void {
     if (!this.#started) return;
     for (const [name, driver] of this.#drivers) {
       const link = this.#watch.get(name);
-      if (driver instanceof Uplink)
-        driver.setSlaves(link === undefined ? [] : this.#slaves.slavesOf(link.index));
+      if (!(driver instanceof Uplink)) continue;
+      if (link === undefined) driver.setSlaves([], false);
+      else if (!this.#arriving.has(link.index)) driver.setSlaves(this.#slaves.slavesOf(link.index), true);
     }
   }
 
@@ -324,15 +339,20 @@ export class EvbDaemon implements Daemon {
   /** Slaves that an earlier run set to bridge mode, on an uplink that is no longer ours. */
   async #switchBack(uplink: string): Promise<void> {
     const link = this.#watch.get(uplink);
+    // It may come back, with its slaves as they are.
+    if (link === undefined) return;
     const keeper = new ModeKeeper({
       journal: await this.#store.switched(uplink),
       onJournal: (switched) => this.#store.putSwitched(uplink, switched),
-      slaves: () => (link === undefined ? [] : this.#slaves.slavesOf(link.index)),
+      slaves: () => this.#slaves.slavesOf(link.index),
       wanted: () => false,
-      setMode: (slave, mode) => this.#slaves.setMode(slave, mode),
+      placeOf: (namespaceId) => this.#slaves.placeOf(namespaceId),
+      setMode: (slave, mode, place) => this.#slaves.setMode(slave, mode, place),
+      changed: () => {},
       warn: (text) => this.#log.error({ link: uplink }, text),
     });
     await keeper.restore();
+    if ((await this.#store.switched(uplink)).length > 0) return;
     this.#log.info({ link: uplink }, 'no longer configured: its slaves are in VEPA mode again');
   }
 
@@ -340,8 +360,9 @@ export class EvbDaemon implements Daemon {
     return {
       store: this.#store,
       rtnetlink: this.#rtnetlink,
-      setSlaveMode: async (slave, mode) => {
-        await this.#slaves.setMode(slave, mode);
+      placeOf: (namespaceId) => this.#slaves.placeOf(namespaceId),
+      setSlaveMode: async (slave, mode, place) => {
+        await this.#slaves.setMode(slave, mode, place);
         // Who asked shall not go by what was before.
         this.#updateSlaves();
       },

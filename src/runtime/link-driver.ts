@@ -36,8 +36,10 @@ export interface Surroundings {
   linkChanged(): void;
   vsiChanged(vsi: VsiStatus, removed: boolean): void;
   frame(sent: boolean, octets: Uint8Array): void;
+  /** As SlaveWatch.placeOf. */
+  placeOf(namespaceId: number | undefined): Promise<string | undefined>;
   /** Rejects with KernelError. */
-  setSlaveMode(slave: Slave, mode: 'vepa' | 'bridge'): Promise<void>;
+  setSlaveMode(slave: Slave, mode: 'vepa' | 'bridge', place: string | undefined): Promise<void>;
 }
 
 /** What both roles' machines have in common. */

@@ -5,12 +5,16 @@ export interface ModeKeeperOptions {
   journal: readonly SwitchedSlave[];
   /** What has to be undone, before it is done; empty: nothing any more. */
   onJournal(switched: readonly SwitchedSlave[]): Promise<void>;
-  /** The slaves of now; undefined: not known yet. */
+  /** The slaves of now; undefined: not known. */
   slaves(): readonly Slave[] | undefined;
   /** The slave shall be in bridge mode now. */
   wanted(slave: Slave): boolean;
-  /** Changes the mode, and has the slave looked at again. */
-  setMode(slave: Slave, mode: 'vepa' | 'bridge'): Promise<void>;
+  /** Names a namespace; undefined: the kernel gives no such name. */
+  placeOf(namespaceId: number | undefined): Promise<string | undefined>;
+  /** Changes the mode, if it is in that namespace still, and has the slave looked at again. */
+  setMode(slave: Slave, mode: 'vepa' | 'bridge', place: string | undefined): Promise<void>;
+  /** What `switched` or `refusal` say is another, though the slaves are the same. */
+  changed(): void;
   warn(text: string): void;
 }
 
@@ -22,6 +26,8 @@ export class ModeKeeper {
   readonly #options: ModeKeeperOptions;
   /** By the slave's serial number; what an earlier run left has none until the slave is seen. */
   readonly #switched = new Map<number, SwitchedSlave>();
+  /** What could not be done, and why; not tried again until something is another. */
+  readonly #refused = new Map<number, { what: string; reason: string }>();
   #left: SwitchedSlave[];
   #due = false;
   #round: Promise<void> | undefined;
@@ -38,8 +44,14 @@ export class ModeKeeper {
     return slave.mode === 'bridge' && (this.#switched.has(slave.serial) || this.#leftOf(slave) !== undefined);
   }
 
-  /** Slaves or the wish have changed. */
-  reshape(): void {
+  /** Why a slave is not in the mode that it shall be in. */
+  refusal({ serial }: Slave): string | undefined {
+    return this.#refused.get(serial)?.reason;
+  }
+
+  /** Slaves or the wish have changed. `anew`: what could not be done is worth another try. */
+  reshape(anew = false): void {
+    if (anew) this.#refused.clear();
     this.#due = true;
     if (this.#closed) return;
     this.#round ??= this.#rounds().finally(() => {
@@ -51,7 +63,7 @@ export class ModeKeeper {
   async restore(): Promise<void> {
     this.#restoring = true;
     try {
-      this.reshape();
+      this.reshape(true);
       await this.#round;
     } finally {
       this.#restoring = false;
@@ -64,10 +76,17 @@ export class ModeKeeper {
     await this.#round;
   }
 
-  /** What an earlier run left of this slave: it may have been given another index by a move meanwhile, or another address. */
-  #leftOf({ index, namespaceId, mac }: Slave): SwitchedSlave | undefined {
-    const isThere = (left: SwitchedSlave) => left.index === index && left.namespaceId === namespaceId;
-    return this.#left.find(isThere) ?? this.#left.find((left) => left.mac !== undefined && left.mac === mac);
+  /**
+   * What an earlier run left of this slave: where it was left, or where somebody who makes slaves here for a namespace has moved it
+   * since. With none of its own address and name, or with another index, it is another slave.
+   */
+  #leftOf({ name, index, namespaceId, mac, mode }: Slave): SwitchedSlave | undefined {
+    if (mode !== 'bridge') return undefined;
+    const alike = this.#left.filter((left) => left.index === index);
+    return (
+      alike.find((left) => left.namespaceId === namespaceId && (left.mac === mac || left.name === name)) ??
+      alike.find((left) => left.namespaceId === undefined && left.mac === mac)
+    );
   }
 
   async #rounds(): Promise<void> {
@@ -85,39 +104,87 @@ export class ModeKeeper {
   async #carryOut(): Promise<void> {
     const slaves = this.#options.slaves();
     if (slaves === undefined) return;
-    for (const slave of slaves) {
-      const left = this.#leftOf(slave);
-      if (left === undefined) continue;
-      this.#left = this.#left.filter((other) => other !== left);
-      this.#switched.set(slave.serial, left);
-    }
+    if (this.#left.length > 0) await this.#recognize(slaves);
     const serials = new Set(slaves.map(({ serial }) => serial));
     // Gone, and what was done to it with it.
     for (const serial of this.#switched.keys()) if (!serials.has(serial)) this.#switched.delete(serial);
+    for (const serial of this.#refused.keys()) if (!serials.has(serial)) this.#refused.delete(serial);
+    const beginning: Slave[] = [];
     for (const slave of slaves) {
       const wanted = !this.#restoring && this.#options.wanted(slave);
-      if (this.#switched.has(slave.serial)) {
-        this.#switched.set(slave.serial, entryOf(slave));
-        // In another mode it is somebody else's by now.
-        if (slave.mode === 'bridge' && wanted) continue;
-        if (slave.mode === 'bridge') await this.#set(slave, 'vepa');
+      const entry = this.#switched.get(slave.serial);
+      if (entry === undefined) {
+        if (!wanted) this.#refused.delete(slave.serial);
+        else if (slave.mode === 'vepa' && (await this.#enter(slave))) beginning.push(slave);
+      } else if (slave.mode !== 'bridge') {
+        // It is somebody else's by now.
         this.#switched.delete(slave.serial);
-      } else if (wanted && slave.mode === 'vepa') {
-        this.#switched.set(slave.serial, entryOf(slave));
-        await this.#write();
-        if (!(await this.#set(slave, 'bridge'))) this.#switched.delete(slave.serial);
-      }
+      } else if (wanted) {
+        const moved = entry.namespaceId !== slave.namespaceId;
+        const place = moved ? await this.#placeOf(slave).catch(() => undefined) : entry.place;
+        this.#switched.set(slave.serial, entryOf(slave, place));
+      } else if (await this.#try(slave, 'vepa', () => this.#options.setMode(slave, 'vepa', undefined)))
+        this.#switched.delete(slave.serial);
     }
-    this.#left = [];
+    await this.#begin(beginning);
     await this.#write();
   }
 
-  async #set(slave: Slave, mode: 'vepa' | 'bridge'): Promise<boolean> {
+  /** Into the journal with it, if it can be told where it is. */
+  #enter(slave: Slave): Promise<boolean> {
+    return this.#try(slave, 'bridge', async () => {
+      this.#switched.set(slave.serial, entryOf(slave, await this.#placeOf(slave)));
+    });
+  }
+
+  async #begin(slaves: readonly Slave[]): Promise<void> {
     try {
-      await this.#options.setMode(slave, mode);
+      await this.#write();
+    } catch (error) {
+      for (const { serial } of slaves) this.#switched.delete(serial);
+      throw error;
+    }
+    for (const slave of slaves) {
+      const place = this.#switched.get(slave.serial)?.place;
+      if (!(await this.#try(slave, 'bridge', () => this.#options.setMode(slave, 'bridge', place))))
+        this.#switched.delete(slave.serial);
+    }
+  }
+
+  #placeOf({ namespaceId }: Slave): Promise<string | undefined> {
+    return this.#options.placeOf(namespaceId);
+  }
+
+  /** Finds what an earlier run left among the slaves of now. */
+  async #recognize(slaves: readonly Slave[]): Promise<void> {
+    let mistaken = false;
+    for (const slave of slaves) {
+      const left = this.#leftOf(slave);
+      if (left === undefined) continue;
+      const place = await this.#options.placeOf(left.namespaceId).catch(() => left.place);
+      // Its namespace has ended, and another one has its id.
+      if (place !== left.place) mistaken = true;
+      else this.#switched.set(slave.serial, left);
+    }
+    this.#left = [];
+    if (mistaken) this.#options.changed();
+  }
+
+  /** Says what is wrong once for all slaves with which it is. */
+  async #try(slave: Slave, mode: 'vepa' | 'bridge', act: () => Promise<void>): Promise<boolean> {
+    const { serial, index, namespaceId, mac } = slave;
+    const what = `${mode} ${namespaceId} ${index} ${mac}`;
+    if (this.#refused.get(serial)?.what === what) return false;
+    try {
+      await act();
+      if (this.#refused.delete(serial)) this.#options.changed();
       return true;
     } catch (error) {
-      this.#options.warn((error as Error).message);
+      const reason = (error as Error).message;
+      const said = [...this.#refused.values()].some((other) => other.reason === reason);
+      this.#refused.set(serial, { what, reason });
+      if (!said) this.#options.warn(reason);
+      this.#options.changed();
       return false;
     }
   }
@@ -133,11 +200,12 @@ export class ModeKeeper {
   }
 }
 
-function entryOf({ name, index, namespaceId, mac }: Slave): SwitchedSlave {
+function entryOf({ name, index, namespaceId, mac }: Slave, place: string | undefined): SwitchedSlave {
   return {
     name,
     index,
     ...(namespaceId === undefined ? {} : { namespaceId }),
+    ...(place === undefined ? {} : { place }),
     ...(mac === undefined ? {} : { mac }),
   };
 }

@@ -90,10 +90,11 @@ export function slaveStatus(
   slave: Slave,
   verdict: { vsi: string } | { reason: string } | undefined,
   vsis: ReadonlyMap<string, { readonly id: string }>,
+  refusal: string | undefined,
 ): SlaveStatus {
   const { name, kind, mode, mac = '', vlans, namespaceId = -1 } = slave;
   const vsi = verdict !== undefined && 'vsi' in verdict ? (vsis.get(verdict.vsi)?.id ?? '') : '';
-  const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : '';
+  const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : (refusal ?? '');
   return { name, kind, mode, mac, vlan: vlans[0]?.id ?? 0, namespace: namespaceId, vsi, reason };
 }
 

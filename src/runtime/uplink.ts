@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import { CAPABILITY_STATION_ONLY } from '../../protocols/lldp-codec/index.ts';
 import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
 import { VSIID_UUID, vsiKey } from '../../protocols/vdp/index.ts';
@@ -58,6 +57,8 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   #nextTicket = 1;
   /** undefined: not known yet. */
   #slaves: readonly Slave[] | undefined;
+  /** The interface is there; else nothing is known of its slaves. */
+  #here = false;
   readonly #association = new Association();
   #verdict: Verdict['slaves'] = new Map();
   #round: Promise<void> | undefined;
@@ -90,13 +91,16 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     this.perform(this.machine.setPolicy(stationPolicy(settings), now()));
     this.#again = true;
     this.#associate();
-    this.#modes.reshape();
+    this.#modes.reshape(true);
   }
 
-  /** What stands on top of the link now. */
-  setSlaves(slaves: readonly Slave[]): void {
-    if (isDeepStrictEqual(slaves, this.#slaves)) return;
+  /** What stands on top of the link now, and whether the link is there. A slave that has not changed is the same object. */
+  setSlaves(slaves: readonly Slave[], here: boolean): void {
+    const before = this.#slaves;
+    const same = before?.length === slaves.length && slaves.every((slave, i) => slave === before[i]);
+    if (same && here === this.#here) return;
     this.#slaves = slaves;
+    this.#here = here;
     this.#associate();
     this.linkChanged();
   }
@@ -218,7 +222,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
 
   protected override get slaves(): SlaveStatus[] {
     return (this.#slaves ?? []).map((slave) =>
-      slaveStatus(slave, this.#verdict.get(slave.serial), this.machine.vsis),
+      slaveStatus(slave, this.#verdict.get(slave.serial), this.machine.vsis, this.#modes.refusal(slave)),
     );
   }
 
@@ -312,14 +316,14 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     return new ModeKeeper({
       journal,
       onJournal: (switched) => this.around.store.putSwitched(this.name, switched),
-      slaves: () => this.#slaves,
-      // The kernel changes the mode of an interface only for its own namespace.
-      wanted: ({ serial, kind, namespaceId }) =>
+      slaves: () => (this.#here ? this.#slaves : undefined),
+      wanted: ({ serial, kind }) =>
         this.#fallback.active &&
-        namespaceId === undefined &&
         (kind === 'macvlan' || kind === 'macvtap') &&
         'vsi' in (this.#verdict.get(serial) ?? {}),
-      setMode: (slave, mode) => this.around.setSlaveMode(slave, mode),
+      placeOf: (namespaceId) => this.around.placeOf(namespaceId),
+      setMode: (slave, mode, place) => this.around.setSlaveMode(slave, mode, place),
+      changed: () => this.#associate(),
       warn: (text) => this.log('warn', text),
     });
   }

@@ -201,7 +201,7 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
       await becomes(`${mac(1)}/10 1`, `${mac(2)}/10 1`, `${mac(5)}/10 1`);
       bridge.configure(deny);
       await bridge.must('reload');
-      await modesBecome('bridge', 'bridge', 'vepa', 'vepa', 'bridge');
+      await modesBecome('bridge', 'bridge', 'bridge', 'vepa', 'bridge');
     }, 60_000);
 
     it('is undone when relay is there again; VSIs are associated all the time', async () => {
@@ -218,7 +218,7 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
       await modesBecome('vepa', 'vepa', 'vepa', 'vepa', 'bridge');
       station.configure(FALLBACK);
       await station.must('reload');
-      await modesBecome('bridge', 'bridge', 'vepa', 'vepa', 'bridge');
+      await modesBecome('bridge', 'bridge', 'bridge', 'vepa', 'bridge');
       await station.must('release', 'eth1');
       expect(modes()).toEqual(['vepa', 'vepa', 'vepa', 'vepa', 'bridge']);
     });
@@ -227,12 +227,64 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
       await station.stop('SIGKILL');
       await station.start();
       await station.must('wait', 'eth1', 'negotiated');
-      expect(modes()).toEqual(['bridge', 'bridge', 'vepa', 'vepa', 'bridge']);
+      expect(modes()).toEqual(['bridge', 'bridge', 'bridge', 'vepa', 'bridge']);
       await station.stop('SIGKILL');
       station.configure('uplinks: { other: {} }');
       await station.start();
       await modesBecome('vepa', 'vepa', 'vepa', 'vepa', 'bridge');
     });
+
+    it('is undone after kill -9 for one that was moved meanwhile, not for one that was made anew', async () => {
+      await station.stop('SIGKILL');
+      world.in('sta', 'ip', 'link', 'set', 'mv5', 'netns', 'c2');
+      world.in('c2', 'ip', 'link', 'set', 'mv5', 'name', 'eth0');
+      world.in('sta', 'ip', 'link', 'del', 'mv0');
+      const mv0 = ['name', 'mv0', 'address', mac(1), 'type', 'macvlan', 'mode', 'bridge'];
+      world.in('sta', 'ip', 'link', 'add', 'link', 'eth1', ...mv0);
+      station.configure('uplinks: { other: {} }');
+      await station.start();
+      const now = () => [
+        modeOf('sta', 'mv0'),
+        modeOf('c2', 'eth0'),
+        modeOf('c1', 'mv1'),
+        modeOf('sta', 'mv3'),
+      ];
+      const wanted = ['bridge', 'vepa', 'vepa', 'bridge'];
+      await eventually(now, (is) => JSON.stringify(is) === JSON.stringify(wanted), `modes ${wanted}`);
+    });
+
+    it.runIf(needs({ programs: ['setpriv'] }))(
+      'without CAP_SYS_ADMIN those in other namespaces stay as they are: said once, and shown',
+      async () => {
+        await station.must('release', 'eth1');
+        await station.stop();
+        add('mv6', mac(6));
+        world.in('sta', 'ip', 'link', 'set', 'mv6', 'netns', 'c1');
+        await station.start(['setpriv', '--bounding-set', '-sys_admin']);
+        await modesBecome('bridge', 'bridge', 'vepa', 'vepa', 'bridge');
+        const told = async () =>
+          (await slaves())
+            .filter(({ namespace }: { namespace: number }) => namespace >= 0)
+            .map(({ mode, vsi, reason }: Record<string, string>) => [mode, vsi !== '', reason]);
+        const reason = expect.stringContaining('CAP_SYS_ADMIN');
+        await eventually(
+          told,
+          (is) => is.every(([, , why]: string[]) => why !== ''),
+          'why they are not switched is shown',
+        );
+        expect(await told()).toEqual([
+          ['vepa', true, reason],
+          ['vepa', true, reason],
+        ]);
+        expect(station.log.split('CAP_SYS_ADMIN')).toHaveLength(2);
+        expect(await station.must('status')).toMatch(/: vsi\s+\S+; cannot change the mode/);
+        expect(await atBridge()).toEqual([1, 2, 5, 6].map((n) => `${mac(n)}/10 1`));
+        bridge.configure(allow);
+        await bridge.must('reload');
+        await modesBecome('vepa', 'vepa', 'vepa', 'vepa', 'bridge');
+        await eventually(told, (is) => is.every(([, , why]: string[]) => why === ''), 'nothing to be said');
+      },
+    );
 
     it('leaves a slave alone that somebody else has set to another mode since', async () => {
       world.in('sta', 'ip', 'link', 'set', 'mv0', 'type', 'macvlan', 'mode', 'private');
@@ -240,6 +292,44 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
       await bridge.must('reload');
       await modesBecome('private', 'vepa', 'vepa', 'vepa', 'bridge');
     });
+  });
+
+  it('an uplink that is renamed, goes elsewhere, or is made anew: what stands on it is associated again', async () => {
+    add('mv0', mac(1));
+    add('mv1', mac(2));
+    world.in('sta', 'ip', 'link', 'set', 'mv1', 'netns', 'c1');
+    const both = [`${mac(1)}/10 1`, `${mac(2)}/10 1`];
+    await becomes(...both);
+    const of = async () => (await station.vsis()).map(({ id }) => id).sort();
+    const ids = await of();
+    const back = async () => {
+      world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
+      await becomes(...both);
+      expect(await of()).toEqual(ids);
+    };
+    const gone = async (...command: string[]) => {
+      world.in('sta', 'ip', 'link', ...command);
+      await eventually(of, (is) => is.length === 0, 'no VSIs without their uplink');
+    };
+    world.in('sta', 'ip', 'link', 'set', 'eth1', 'down');
+    world.in('sta', 'ip', 'link', 'set', 'eth1', 'address', '02:00:00:00:00:e1');
+    await back();
+    await gone('set', 'eth1', 'name', 'eth7');
+    world.in('sta', 'ip', 'link', 'set', 'eth7', 'name', 'eth1');
+    await back();
+    await gone('set', 'eth1', 'netns', 'c2');
+    world.in('c1', 'ip', 'link', 'set', 'mv1', 'name', 'eth0');
+    world.in('c2', 'ip', 'link', 'set', 'eth1', 'netns', String(station.pid));
+    await back();
+    world.in('sta', 'ip', 'link', 'del', 'eth1');
+    await eventually(of, (is) => is.length === 0, 'no VSIs without their uplink');
+    const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
+    world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
+    world.in('br', 'ip', 'link', 'set', 'swp1', 'master', 'br0', 'up');
+    world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
+    add('mv1', mac(2), 'netns', 'c1');
+    await becomes(both[1]!);
+    expect(ids).toContain((await of())[0]);
   });
 
   it('200 slaves in 20 namespaces, created, moved, renamed, given new addresses and deleted in random order', async () => {

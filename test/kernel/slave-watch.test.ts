@@ -39,7 +39,7 @@ class Kernel {
         this.asked.push(`link ${index}`);
         return answer(this.namespaces.get(id)?.find((one) => one.index === index));
       },
-      links: (id: number) => answer(this.namespaces.get(id) ?? []),
+      links: async (id?: number) => (id === undefined ? [] : answer(this.namespaces.get(id) ?? [])),
       namespaces: async () => {
         this.asked.push('namespaces');
         return [SELF, ...this.namespaces.keys()];

@@ -62,7 +62,12 @@ describe.runIf(needs({ programs: ['ip'], networkNamespace: true }))('netlink soc
   });
 
   describe.runIf(needs({ programs: ['nsenter'] }))('of all namespaces', () => {
-    passes('netlink', ['namespaces']);
+    passes('netlink', ['namespaces', 'inAnotherNamespace']);
+  });
+
+  // unshare itself needs the right; in a user namespace of its own it has it again.
+  describe.runIf(needs({ programs: ['setpriv'] }))('without CAP_SYS_ADMIN', () => {
+    passes('netlink', ['anotherNamespaceRefused'], { prefix: ['setpriv', '--bounding-set', '-sys_admin'] });
   });
 
   describe.runIf(needs({ programs: ['setpriv'] }))('without CAP_NET_BROADCAST', () => {

@@ -23,7 +23,7 @@ const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
     'closeInCallback',
     'openInCallback',
   ],
-  netlink: ['dump', 'unicast', 'largeUnicast', 'overrun', 'callbackThrowsOrCloses'],
+  netlink: ['dump', 'unicast', 'largeUnicast', 'overrun', 'callbackThrowsOrCloses', 'inAnotherNamespace'],
   life: [
     'netlinkCycles',
     'packetCycles',

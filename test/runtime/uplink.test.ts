@@ -90,6 +90,7 @@ beforeEach(async () => {
     linkChanged: silent,
     vsiChanged: ({ state }) => tell(state),
     frame: silent,
+    placeOf: async () => undefined,
     setSlaveMode: async () => {},
   };
   uplink = new Uplink('eth1', { config: uplinks['eth1']!, limits, profiles: [], rules: [] }, around);

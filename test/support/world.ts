@@ -176,8 +176,8 @@ export class Host {
     writeFileSync(this.#config, configuration);
   }
 
-  /** Resolves when evbd runs. */
-  async start(): Promise<void> {
+  /** Resolves when evbd runs; `wrap`: a program that runs it. */
+  async start(wrap: readonly string[] = []): Promise<void> {
     const files = [
       '--config',
       this.#config,
@@ -187,6 +187,7 @@ export class Host {
       `${this.stateDir}-run`,
     ];
     const command = [
+      ...wrap,
       process.execPath,
       `${PROJECT}dist/src/evbd.js`,
       ...files,
