@@ -128,9 +128,9 @@ interface Addon {
     groups: Uint32Array,
     listenAllNamespaces: boolean,
     receiveBuffer: number,
-    namespace: number,
     onBatch: OnBatch,
     onError: OnError,
+    namespace: number,
   ) => NativeNetlinkSocket;
   sendDatagram(path: Uint8Array, octets: Uint8Array): void;
 }
@@ -221,9 +221,9 @@ export class NetlinkSocket {
       ),
       boolean('listenAllNamespaces', options.listenAllNamespaces ?? false),
       integer('receiveBuffer', options.receiveBuffer ?? DEFAULT_RECEIVE_BUFFER, 0, INT32_MAX),
-      options.namespace === undefined ? -1 : integer('namespace', options.namespace, 0, INT32_MAX),
       callback('onMessages', (count, batch) => onMessages(readBatch(count, batch, messageOf)), onMessages),
       callback('onError', (error) => onError(error), onError),
+      options.namespace === undefined ? -1 : integer('namespace', options.namespace, 0, INT32_MAX),
     );
     this.portId = this.#native.portId;
     this.allNamespaces = this.#native.allNamespaces;

@@ -407,18 +407,18 @@ static napi_value adopt(napi_env env, napi_value self, struct raw_socket *s, con
   return self;
 }
 
-/* Reads `wanted` arguments of a `new`; onBatch and onError are the last two and become properties of the object. */
+/* Reads `wanted` arguments of a `new`; onBatch and onError, from `callbacks` on, become properties of the object. */
 static struct raw_socket *begin_construct(napi_env env, napi_callback_info info, size_t wanted, napi_value *argv,
-                                          napi_value *self, int family) {
+                                          size_t callbacks, napi_value *self, int family) {
   size_t argc = wanted;
   napi_value target = NULL;
   napi_valuetype type;
   if (napi_get_cb_info(env, info, &argc, argv, self, NULL) != napi_ok || argc < wanted) return NULL;
   if (napi_get_new_target(env, info, &target) != napi_ok || !target) return NULL;
-  for (size_t i = wanted - 2; i < wanted; i++)
+  for (size_t i = callbacks; i < callbacks + 2; i++)
     if (napi_typeof(env, argv[i], &type) != napi_ok || type != napi_function) return NULL;
-  napi_set_named_property(env, *self, "onBatch", argv[wanted - 2]);
-  napi_set_named_property(env, *self, "onError", argv[wanted - 1]);
+  napi_set_named_property(env, *self, "onBatch", argv[callbacks]);
+  napi_set_named_property(env, *self, "onError", argv[callbacks + 1]);
   struct raw_socket *s = calloc(1, sizeof *s);
   if (s) *s = (struct raw_socket){.family = family, .fd = -1};
   return s;
@@ -429,7 +429,7 @@ static napi_value construct_packet(napi_env env, napi_callback_info info) {
   napi_value argv[6], self;
   int32_t index, buffer;
   struct octets filter, groups;
-  struct raw_socket *s = begin_construct(env, info, 6, argv, &self, AF_PACKET);
+  struct raw_socket *s = begin_construct(env, info, 6, argv, 4, &self, AF_PACKET);
   if (!s || napi_get_value_int32(env, argv[0], &index) != napi_ok ||
       !get_typed(env, argv[1], napi_uint8_array, &filter) || !get_typed(env, argv[2], napi_uint8_array, &groups) ||
       napi_get_value_int32(env, argv[3], &buffer) != napi_ok) {
@@ -439,20 +439,20 @@ static napi_value construct_packet(napi_env env, napi_callback_info info) {
   return adopt(env, self, s, open_packet(s, index, filter, groups, buffer));
 }
 
-/* new NetlinkSocket(protocol, portId, groups: Uint32Array, listenAllNamespaces, receiveBuffer, namespace: -1 = ours,
- * ...) */
+/* new NetlinkSocket(protocol, portId, groups: Uint32Array, listenAllNamespaces, receiveBuffer, ..., namespace: -1 =
+ * ours) */
 static napi_value construct_netlink(napi_env env, napi_callback_info info) {
   napi_value argv[8], self, value;
   int32_t protocol, buffer, namespace;
   uint32_t port;
   bool all_namespaces;
   struct octets groups;
-  struct raw_socket *s = begin_construct(env, info, 8, argv, &self, AF_NETLINK);
+  struct raw_socket *s = begin_construct(env, info, 8, argv, 5, &self, AF_NETLINK);
   if (!s || napi_get_value_int32(env, argv[0], &protocol) != napi_ok ||
       napi_get_value_uint32(env, argv[1], &port) != napi_ok || !get_typed(env, argv[2], napi_uint32_array, &groups) ||
       napi_get_value_bool(env, argv[3], &all_namespaces) != napi_ok ||
       napi_get_value_int32(env, argv[4], &buffer) != napi_ok ||
-      napi_get_value_int32(env, argv[5], &namespace) != napi_ok) {
+      napi_get_value_int32(env, argv[7], &namespace) != napi_ok) {
     free(s);
     return throw_argument(env);
   }
