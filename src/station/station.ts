@@ -20,7 +20,7 @@ import {
 import { EvbError, type RelayState } from '../model.ts';
 import { type LinkUp, type PassedOn, type Protocol, Role, type RoleOptions } from '../port/role.ts';
 import { type PeerPolicy, Treatment } from './treatment.ts';
-import { isRule, type Owner, outranks, StationVsi } from './vsi.ts';
+import { isRule, mayTakeOver, type Owner, outranks, StationVsi } from './vsi.ts';
 
 export interface StationPolicy {
   protocol: Protocol;
@@ -136,7 +136,7 @@ export class Station extends Role<OwnEffect, EvbStation> {
     if (problem !== undefined) return new EvbError('InvalidArgument', problem);
     const key = vsiKey(command);
     const known = this.vsis.get(key);
-    if (known?.wanted !== undefined && known.owner !== owner && !outranks(owner, known.owner)) {
+    if (known?.wanted !== undefined && !mayTakeOver(owner, known.owner)) {
       return new EvbError('Conflict', `VSI ${known.id} is owned by ${known.owner}`);
     }
     for (const other of this.vsis.values()) {

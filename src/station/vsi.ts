@@ -22,6 +22,11 @@ export function outranks(owner: Owner, other: Owner): boolean {
   return rank(owner) > rank(other);
 }
 
+/** Whether `owner` may ask for something else with a VSI of `other`. One rule does for another: the slave or the rules have changed. */
+export function mayTakeOver(owner: Owner, other: Owner): boolean {
+  return owner === other || outranks(owner, other) || (isRule(owner) && isRule(other));
+}
+
 /** A VSI of an uplink: what its owner wants, and where its machine stands. */
 export class StationVsi {
   readonly key: string;

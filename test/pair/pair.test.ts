@@ -48,6 +48,24 @@ describe('relay', () => {
 });
 
 describe('a request', () => {
+  it('is taken from one rule for what another one wanted, from a rule for what a user wants not', () => {
+    const wire = new Wire().up().pass(10);
+    wire.station.resume(guest(1), undefined, 'rule:1', 'web', wire.now);
+    wire.station.resume(guest(2), undefined, 'dbus', 'web', wire.now);
+    const refused = (n: number, owner: string) => wire.station.objection(guest(n), owner)?.name;
+    expect(['rule:1', 'rule:2', 'dbus', 'libvirt'].map((owner) => refused(1, owner))).toEqual([
+      undefined,
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect(['rule:1', 'dbus', 'libvirt'].map((owner) => refused(2, owner))).toEqual([
+      'Conflict',
+      undefined,
+      undefined,
+    ]);
+  });
+
   it('is confirmed once the kernel has let the guest in', () => {
     const wire = new Wire().up().pass(10);
     const ticket = wire.ask(guest(1));
