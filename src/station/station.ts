@@ -188,13 +188,16 @@ export class Station extends Role<OwnEffect, EvbStation> {
         other.wanted?.filters.some((theirs) => command.filters.some((filter) => samePair(filter, theirs))),
     );
     superseded.push(...stepsBack.flatMap((other) => this.unwant(other.key, undefined, now)));
+    const holds = vsi.machine.holds(command);
+    const handedOver = holds && (vsi.owner !== owner || vsi.profile !== profile);
     vsi.owner = owner;
     vsi.profile = profile;
     vsi.wanted = command;
     if (ticket !== undefined) vsi.tickets.push(ticket);
     vsi.attempts = 0;
-    const asked = vsi.machine.holds(command) ? [] : this.#ask(vsi, now);
-    return [...superseded, ...asked, ...(vsi.machine.holds(command) ? this.#settle(vsi) : [])];
+    const asked = holds ? [] : this.#ask(vsi, now);
+    const shown = handedOver ? this.#show(vsi, `wanted by ${owner} from now on`, now) : [];
+    return [...superseded, ...asked, ...shown, ...(vsi.machine.holds(command) ? this.#settle(vsi) : [])];
   }
 
   /** The VSI shall end; settles when the bridge has answered, at once when it holds nothing. */

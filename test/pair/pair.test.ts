@@ -66,6 +66,15 @@ describe('a request', () => {
     ]);
   });
 
+  it('for what is in force already changes who wants it, and that is told', () => {
+    const wire = new Wire().up().pass(10);
+    wire.ask(guest(1));
+    wire.pass(10);
+    const told = wire.station.want(guest(1), 'rule:1', 'web', undefined, wire.now);
+    expect(told).toMatchObject([{ kind: 'vsi', vsi: { owner: 'rule:1', profile: 'web' }, removed: false }]);
+    expect(wire.station.want(guest(1), 'rule:1', 'web', undefined, wire.now)).toEqual([]);
+  });
+
   it('is confirmed once the kernel has let the guest in', () => {
     const wire = new Wire().up().pass(10);
     const ticket = wire.ask(guest(1));
