@@ -6,6 +6,8 @@
 export type Role = 'station' | 'bridge';
 export type Dialect = 'none' | 'ratified' | 'draft';
 export type RelayState = 'off' | 'requested' | 'active' | 'refused' | 'no-peer' | 'assumed';
+/** Whether the Linux bridge of a port forwards EVB frames between it and other ports; `stopped`: it would, evbd keeps it from that. */
+export type LeakState = 'none' | 'stopped' | 'open';
 export type VsiState =
   | 'deassociated'
   | 'preassociating'
@@ -24,6 +26,9 @@ export interface LinkStatus {
   protocol: Dialect;
   relay: RelayState;
   relayReason: string;
+  leak: LeakState;
+  /** Empty where nothing leaks. */
+  leakReason: string;
   /** The adjacent EVB peer as heard in LLDP; empty when there is none. */
   peer: Record<string, string | number | boolean>;
   /** Operational values in seconds, by the standard's names (ackTimer, respWaitDelay, ...). */

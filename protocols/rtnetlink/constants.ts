@@ -81,6 +81,7 @@ export const NETNSA_FD = 3;
 
 export const IFLA_BR_STP_STATE = 5;
 export const IFLA_BR_VLAN_FILTERING = 7;
+export const IFLA_BR_VLAN_PROTOCOL = 8;
 export const IFLA_BR_GROUP_FWD_MASK = 9;
 
 export const IFLA_BRPORT_STATE = 1;

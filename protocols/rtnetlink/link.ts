@@ -78,6 +78,8 @@ export interface BridgePortState {
 export interface BridgeState {
   stpState: number;
   vlanFiltering: boolean;
+  /** Of the tags that it goes by; absent: this kernel has no VLAN-aware bridges. */
+  vlanProtocol?: VlanTag['protocol'];
   groupForwardMask: number;
 }
 
@@ -145,6 +147,7 @@ function decodeLinkInfo(link: Link, info: Attributes | undefined): void {
       vlanFiltering: data?.u8(k.IFLA_BR_VLAN_FILTERING) === 1,
       groupForwardMask: data?.u16(k.IFLA_BR_GROUP_FWD_MASK) ?? 0,
     };
+    assign(link.bridge, 'vlanProtocol', vlanProtocol(data?.octets(k.IFLA_BR_VLAN_PROTOCOL)));
   } else if (kind === 'macvlan' || kind === 'macvtap') {
     const mode = info.nested(k.IFLA_INFO_DATA)?.u32(k.IFLA_MACVLAN_MODE);
     for (const [name, value] of Object.entries(MACVLAN_MODES)) {
@@ -157,14 +160,17 @@ function decodeLinkInfo(link: Link, info: Attributes | undefined): void {
     if (mode !== undefined && isolation !== undefined) link.ipvlan = { mode, isolation };
   } else if (kind === 'vlan') {
     const data = info.nested(k.IFLA_INFO_DATA);
-    // The protocol is an Ethertype, in network order.
-    const octets = data?.octets(k.IFLA_VLAN_PROTOCOL);
-    const protocol = VLAN_PROTOCOLS[octets?.length === 2 ? (octets[0]! << 8) | octets[1]! : 0];
+    const protocol = vlanProtocol(data?.octets(k.IFLA_VLAN_PROTOCOL));
     const id = data?.u16(k.IFLA_VLAN_ID);
     if (id !== undefined && protocol !== undefined) link.vlan = { id, protocol };
   }
   const port = info.text(k.IFLA_INFO_SLAVE_KIND) === 'bridge' && info.nested(k.IFLA_INFO_SLAVE_DATA);
   if (port) link.bridgePort = decodeBridgePort(port);
+}
+
+/** Of an Ethertype, which is in network order. */
+function vlanProtocol(octets: Uint8Array | undefined): VlanTag['protocol'] | undefined {
+  return VLAN_PROTOCOLS[octets?.length === 2 ? (octets[0]! << 8) | octets[1]! : 0];
 }
 
 function decodeBridgePort(port: Attributes): BridgePortState {

@@ -25,11 +25,13 @@ export function statusText(
 
 function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Terminal): string {
   const { name, role, mac, protocol, relay, relayReason, peer, timers, counters, slaves = [] } = link;
+  const { leak, leakReason } = link;
   const [colour, meaning] = RELAY[role][relay];
   const page = new Page(terminal);
   page.line('bold', `${name}  ${role} ${mac === '' ? '(no such interface yet)' : mac}`);
   page.field('relay', relayReason === '' ? relay : `${relay}: ${relayReason}`, colour);
   page.field('', meaning);
+  if (leak !== 'none') page.field('leak', `${leak}: ${leakReason}`, leak === 'open' ? 'yellow' : 'dim');
   page.field('peer', peerText(peer));
   page.field('protocol', PROTOCOL[protocol] ?? protocol);
   page.field('VSIs', census(vsis.filter((vsi) => vsi.link === name)));

@@ -95,6 +95,8 @@ const port = section({
   vdp,
   admission: v.optional(oneOf(['open', 'profiles']), 'open'),
   enforce: v.optional(onOff, false),
+  leak: v.optional(oneOf(['stop', 'report']), 'stop'),
+  isolated: v.optional(oneOf(['report', 'clear']), 'report'),
   interop: portInterop,
 });
 

@@ -291,6 +291,8 @@ class BusService implements Service {
         Protocol: seldom('s', (link) => link.protocol),
         Relay: seldom('s', (link) => link.relay),
         RelayReason: seldom('s', (link) => link.relayReason),
+        Leak: seldom('s', (link) => link.leak),
+        LeakReason: seldom('s', (link) => link.leakReason),
         Peer: seldom('a{sv}', (link) => peerDictionary(link.peer)),
         Timers: seldom('a{sd}', (link) => link.timers),
         Counters: { type: 'a{st}', changes: 'often', get: () => this.readLink(name).counters },

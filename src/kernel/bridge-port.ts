@@ -14,6 +14,7 @@ export interface BridgePortJournal {
   hairpin?: boolean;
   locked?: boolean;
   learning?: boolean;
+  isolated?: boolean;
   /** Addresses whose static entry is ours. */
   fdb: MacAddress[];
 }
@@ -35,7 +36,7 @@ export interface Deviation {
   text: string;
 }
 
-const FLAGS = ['hairpin', 'locked', 'learning'] as const;
+const FLAGS = ['hairpin', 'locked', 'learning', 'isolated'] as const;
 type Flags = { [F in (typeof FLAGS)[number]]?: boolean };
 
 type PortLink = Link & { master: number; bridgePort: BridgePortState };
@@ -78,23 +79,28 @@ export class BridgePort {
     return [...(this.#journal?.fdb ?? [])];
   }
 
-  setHairpin(on: boolean): Promise<string[]> {
+  /** `clearIsolated`: what defeats hairpin is taken away with it, and otherwise is as it was before us. */
+  setHairpin(on: boolean, clearIsolated = false): Promise<string[]> {
     const what = `set hairpin ${on ? 'on' : 'off'} on`;
     return this.#queue.run(async () => {
       const link = await this.#read(what);
-      await this.#change(what, link, { hairpin: on });
-      return on && link.bridgePort.isolated ? [isolatedText(link.name)] : [];
+      const isolated = clearIsolated ? false : this.#journal?.isolated;
+      await this.#change(what, link, { hairpin: on, ...defined({ isolated }) });
+      if (!clearIsolated) delete this.#wanted.isolated;
+      return on && (isolated ?? link.bridgePort.isolated) ? [isolatedText(link.name)] : [];
     });
   }
 
-  /** Hairpin as it was before us; from now on it is somebody else's. */
+  /** Hairpin, and `isolated` with it, as they were before us; from now on they are somebody else's. */
   releaseHairpin(): Promise<void> {
     return this.#queue.run(async () => {
-      const { hairpin } = this.#journal ?? {};
+      const { hairpin, isolated } = this.#journal ?? {};
       const what = 'give back hairpin of';
       const link = await this.#readIfThere(what);
-      if (link && hairpin !== undefined) await this.#change(what, link, { hairpin });
+      if (link && (hairpin ?? isolated) !== undefined)
+        await this.#change(what, link, defined({ hairpin, isolated }));
       delete this.#wanted.hairpin;
+      delete this.#wanted.isolated;
     });
   }
 
@@ -141,9 +147,9 @@ export class BridgePort {
       this.#wanted = {};
       const link = this.#journal && (await this.#readIfThere('restore'));
       if (!link || !this.#journal) return;
-      const { fdb, hairpin, locked, learning } = this.#journal;
+      const { fdb, hairpin, locked, learning, isolated } = this.#journal;
       // Unlocked before the entries go: traffic does not stop in between.
-      const flags = defined({ hairpin, locked, learning });
+      const flags = defined({ hairpin, locked, learning, isolated });
       if (Object.keys(flags).length > 0) await this.#tolerant(this.#set('restore', flags));
       await Promise.all(fdb.map((mac) => this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac))));
       await this.#write(null);
@@ -185,7 +191,7 @@ export class BridgePort {
       const text = `${flag} of ${name} was set ${is} by someone else; evbd had set it ${shall}`;
       deviations.push({ setting: flag, text });
     }
-    if (this.#wanted.hairpin && link.bridgePort.isolated) {
+    if (this.#wanted.hairpin && this.#wanted.isolated === undefined && link.bridgePort.isolated) {
       deviations.push({ setting: 'isolated', text: isolatedText(name) });
     }
     return deviations;

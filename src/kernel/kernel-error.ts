@@ -4,6 +4,8 @@ import { getSystemErrorMap } from 'node:util';
 const CODES = new Map(Object.entries(constants.errno).map(([code, errno]) => [errno, code]));
 // One number with two names: the kernel says EOPNOTSUPP and means an operation, not a socket.
 CODES.set(constants.errno.EOPNOTSUPP, 'EOPNOTSUPP');
+// Node does not know it: what a request was about has changed meanwhile.
+CODES.set(85, 'ERESTART');
 
 const TEXTS: Record<string, string> = {
   EPERM:

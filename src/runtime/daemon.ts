@@ -4,6 +4,7 @@ import type { Link as KernelLink } from '../../protocols/rtnetlink/index.ts';
 import type { Config } from '../config/config.ts';
 import { type Profile, profilesOf } from '../config/profile.ts';
 import { BridgePort } from '../kernel/bridge-port.ts';
+import { LeakTable } from '../kernel/leak-table.ts';
 import { LinkWatch } from '../kernel/link-watch.ts';
 import { Rtnetlink } from '../kernel/rtnetlink.ts';
 import { SlaveWatch } from '../kernel/slave-watch.ts';
@@ -19,6 +20,7 @@ import {
 import type { Rule } from '../station/association.ts';
 import type { Store } from '../store/store.ts';
 import { epochMicros, now } from './clock.ts';
+import { LeakKeeper } from './leak-keeper.ts';
 import type { Log, Surroundings } from './link-driver.ts';
 import { ModeKeeper } from './mode-keeper.ts';
 import { SwitchPort } from './switch-port.ts';
@@ -46,6 +48,7 @@ export class EvbDaemon implements Daemon {
   readonly #rtnetlink: Rtnetlink;
   readonly #watch: LinkWatch;
   readonly #slaves: SlaveWatch;
+  readonly #leaks: LeakKeeper;
   readonly #readConfig: () => Config;
   #config: Config;
   /** Indexes of uplinks that have come just now. */
@@ -64,6 +67,16 @@ export class EvbDaemon implements Daemon {
     this.#rtnetlink = new Rtnetlink();
     this.#watch = new LinkWatch(this.#rtnetlink);
     this.#slaves = new SlaveWatch(this.#rtnetlink, this.#watch);
+    this.#leaks = new LeakKeeper({
+      links: this.#watch,
+      onJournal: (ports) => this.#store.putLeakJournal(ports),
+      onLeak: (name) => {
+        const driver = this.#drivers.get(name);
+        if (driver instanceof SwitchPort) driver.leakChanged();
+      },
+      openTable: (onForeignChange) => new LeakTable(onForeignChange),
+      warn: (text) => this.#log.warn({}, text),
+    });
     this.#events.setMaxListeners(0);
   }
 
@@ -76,6 +89,9 @@ export class EvbDaemon implements Daemon {
     this.#watch.on('changed', (link) => this.#update(link.name));
     this.#watch.on('renamed', (_link, previousName) => this.#update(previousName));
     this.#watch.on('removed', (link) => this.#update(link.name));
+    for (const event of ['added', 'changed', 'removed'] as const) {
+      this.#watch.on(event, () => this.#leaks.refresh());
+    }
     this.#watch.on('error', (error) => this.#log.error({}, error.message));
     this.#slaves.on('changed', () => this.#updateSlaves());
     this.#slaves.on('trouble', (text) => this.#log.warn({}, text));
@@ -93,6 +109,7 @@ export class EvbDaemon implements Daemon {
     this.#started = true;
     for (const name of this.#drivers.keys()) this.#update(name);
     this.#updateSlaves();
+    this.#leaks.start(await this.#store.leakJournal());
   }
 
   /** What `stop` will do to the links. */
@@ -110,6 +127,7 @@ export class EvbDaemon implements Daemon {
       }
     }
     await Promise.all([...this.#drivers.values()].map((driver) => driver.stop()));
+    await this.#leaks.close();
     this.#slaves.close();
     this.#watch.close();
     this.#rtnetlink.close();
@@ -360,6 +378,7 @@ export class EvbDaemon implements Daemon {
     return {
       store: this.#store,
       rtnetlink: this.#rtnetlink,
+      leaks: this.#leaks,
       placeOf: (namespaceId) => this.#slaves.placeOf(namespaceId),
       setSlaveMode: async (slave, mode, place) => {
         await this.#slaves.setMode(slave, mode, place);

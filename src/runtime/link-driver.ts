@@ -18,6 +18,7 @@ import type { LinkUp, PassedOn, RememberedPeer, RoleOptions } from '../port/role
 import type { SocketError } from '../raw-socket/index.ts';
 import type { Store, StoredPeer } from '../store/store.ts';
 import { Alarm, fromEpoch, now, toEpoch } from './clock.ts';
+import type { Leak, LeakKeeper } from './leak-keeper.ts';
 import { interopOptions, lldpTiming } from './settings.ts';
 import { linkTimers, peerStatus } from './status.ts';
 
@@ -32,6 +33,7 @@ export interface Log {
 export interface Surroundings {
   readonly store: Store;
   readonly rtnetlink: Rtnetlink;
+  readonly leaks: Pick<LeakKeeper, 'serve' | 'release' | 'leak'>;
   readonly log: Log;
   linkChanged(): void;
   vsiChanged(vsi: VsiStatus, removed: boolean): void;
@@ -116,6 +118,8 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
       protocol: machine.protocol,
       relay: machine.relay,
       relayReason: this.absence ?? machine.relayReason,
+      leak: this.leak.state,
+      leakReason: this.leak.reason,
       peer: peerStatus(machine.port),
       timers: linkTimers(machine.timers, machine.port),
       counters: { ...this.counters, ...machine.counters, vsis: machine.vsis.size },
@@ -285,6 +289,11 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     const { port } = this.machine;
     const link = this.#socket?.counters ?? this.#counters;
     return { ...link, ...port?.lldp.counters, ...port?.ecpCounters, ...port?.counters };
+  }
+
+  /** Whether EVB frames get from here to where they do not belong. */
+  protected get leak(): Leak {
+    return { state: 'none', reason: '' };
   }
 
   /** What stands on top of the link. */

@@ -13,6 +13,8 @@ export interface PortKeeperOptions {
   onJournal(journal: BridgePortJournal | null): Promise<void>;
   /** What the port shall be now; asked at the beginning of each round. */
   shape(): PortShape;
+  /** Whether `isolated`, which defeats hairpin, is cleared while hairpin is on. */
+  clearIsolated(): boolean;
   /** What it is after a round. */
   onState(state: PortState): void;
   warn(text: string): void;
@@ -32,6 +34,8 @@ export class PortKeeper {
   #isolated = false;
   #locked: boolean | undefined;
   #hairpin = false;
+  /** Hairpin was set without `isolated`. */
+  #cleared = false;
   readonly #entered = new Set<MacAddress>();
   #due = false;
   #round: Promise<void> | undefined;
@@ -52,7 +56,8 @@ export class PortKeeper {
 
   /** An earlier run turned hairpin on, and nobody has turned it off since. */
   leftHairpinOn(link: Link): boolean {
-    return this.#journal?.hairpin === false && link.bridgePort?.hairpin === true;
+    const { hairpin, isolated } = link.bridgePort ?? {};
+    return this.#journal?.hairpin === false && hairpin === true && !isolated;
   }
 
   /** The interface as the kernel tells it now; undefined: it is gone. */
@@ -159,9 +164,12 @@ export class PortKeeper {
     await this.#admit(port, shape, refused);
     const out = [...new Set([...this.#entered, ...port.admitted])].filter((mac) => !shape.macs.has(mac));
     await Promise.all(out.map((mac) => attempt(port.revoke(mac), () => this.#entered.delete(mac))));
-    if (shape.hairpin && !this.#hairpin) {
-      await attempt(port.setHairpin(true), () => {
+    const clear = this.#options.clearIsolated();
+    if (shape.hairpin && (!this.#hairpin || clear !== this.#cleared)) {
+      await attempt(port.setHairpin(true, clear), () => {
         this.#hairpin = true;
+        this.#cleared = clear;
+        if (clear) this.#isolated = false;
       });
     } else if (!shape.hairpin) {
       await attempt(port.releaseHairpin(), () => {
@@ -203,9 +211,9 @@ export class PortKeeper {
         this.#attach(link);
         return;
       }
-      if (setting === 'isolated') continue;
+      if (setting === 'isolated' && !this.#cleared) continue;
       this.#warn(`${text}; evbd puts it right`);
-      if (setting === 'hairpin') this.#hairpin = false;
+      if (setting === 'hairpin' || setting === 'isolated') this.#hairpin = false;
       else this.#locked = undefined;
       // It may have left the bridge and come back unseen: the entries are looked at again too.
       this.#entered.clear();

@@ -5,6 +5,7 @@ import type { BridgePortJournal } from '../kernel/bridge-port.ts';
 import { EvbError, type VsiStatus } from '../model.ts';
 import type { LinkUp } from '../port/role.ts';
 import { now } from './clock.ts';
+import type { Leak } from './leak-keeper.ts';
 import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.ts';
 import { PortKeeper } from './port-keeper.ts';
 import { fromStored, toStored } from './requests.ts';
@@ -37,6 +38,14 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
     this.#settings = settings;
     this.applyCommon(before, settings);
     this.perform(this.machine.setPolicy(bridgePolicy(settings), now()));
+    if (!this.released) this.around.leaks.serve(this.name, settings.config.leak);
+  }
+
+  /** Its leak is another one. */
+  leakChanged(): void {
+    const { state, reason } = this.leak;
+    this.log(state === 'open' ? 'warn' : 'info', `leak ${state}${reason === '' ? '' : `: ${reason}`}`);
+    this.linkChanged();
   }
 
   override async recall(): Promise<void> {
@@ -61,6 +70,7 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
 
   protected override kernelChanged(): void {
     if (this.released) return;
+    this.around.leaks.serve(this.name, this.#settings.config.leak);
     this.#keeper.follow(this.link);
     this.perform(this.machine.setBridged(this.#keeper.bridged, now()));
   }
@@ -81,8 +91,12 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
   }
 
   protected override async restoreKernel(): Promise<void> {
-    await this.#keeper.restore();
+    await Promise.all([this.#keeper.restore(), this.around.leaks.release(this.name)]);
     this.perform(this.machine.setBridged(false, now()));
+  }
+
+  protected override get leak(): Leak {
+    return this.around.leaks.leak(this.name);
   }
 
   protected override opened(link: LinkUp): BridgeEffect[] {
@@ -121,6 +135,7 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
       journal,
       onJournal: (next) => this.around.store.putJournal(this.name, next),
       shape: () => this.machine.shape,
+      clearIsolated: () => this.#settings.config.isolated === 'clear',
       onState: (state) => this.perform(this.machine.kernelIs(state, now())),
       warn: (text) => this.log('warn', text),
     });

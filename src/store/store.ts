@@ -121,11 +121,21 @@ export class Store {
     return (await this.#guard(this.#level.keys(range).all())).map((key) => key.split('/')[1]!);
   }
 
+  /** Indexes of the ports whose leak is stopped by us; synced before nftables is changed. */
+  putLeakJournal(ports: readonly number[]): Promise<void> {
+    return ports.length === 0 ? this.#delete('leak') : this.#put('leak', ports, true);
+  }
+
+  async leakJournal(): Promise<number[]> {
+    return (await this.#get<number[]>('leak')) ?? [];
+  }
+
   /** Forgets the undo journals of another boot: what they would undo is gone with it. `bootId` names the running one. */
   async sinceBoot(bootId: string): Promise<void> {
     if ((await this.#get<string>('boot')) === bootId) return;
     for (const { name } of await this.journals()) await this.putJournal(name, null);
     for (const uplink of await this.switchedUplinks()) await this.putSwitched(uplink, []);
+    await this.putLeakJournal([]);
     await this.#put('boot', bootId, true);
   }
 

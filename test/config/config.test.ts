@@ -55,6 +55,8 @@ describe('defaults', () => {
     vdp: { rwd: 20, rka: 20 },
     admission: 'open',
     enforce: false,
+    leak: 'stop',
+    isolated: 'report',
     interop: { ...interop, 'vsi-key': 'vsiid', 'deassoc-ack': false },
   };
   const nothing = {

@@ -40,7 +40,8 @@ beforeEach(async () => {
   const stp = ['stp_state', '1', 'forward_delay', '200'];
   world.in('br', 'ip', 'link', 'add', 'br0', 'type', 'bridge', ...stp);
   world.in('br', 'ip', 'link', 'set', 'br0', 'up');
-  const ports = [1, 2].map((port) => `swp${port}: { ${TIMERS}, enforce: on }`);
+  // What leaks shall be seen where it is let.
+  const ports = [1, 2].map((port) => `swp${port}: { ${TIMERS}, enforce: on, leak: report }`);
   bridge = await Host.create(
     world,
     'br',

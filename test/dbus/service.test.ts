@@ -235,6 +235,8 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
         'Protocol s',
         'Relay s',
         'RelayReason s',
+        'Leak s',
+        'LeakReason s',
         'Peer a{sv}',
         'Timers a{sd}',
         'Counters a{st}',
@@ -272,6 +274,8 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
             Protocol: new Variant('s', 'ratified'),
             Relay: new Variant('s', 'active'),
             RelayReason: new Variant('s', 'the bridge confirmed reflective relay'),
+            Leak: new Variant('s', 'none'),
+            LeakReason: new Variant('s', ''),
             Peer: new Variant('a{sv}', {
               chassisId: new Variant('s', '02:00:00:00:00:02'),
               ttl: new Variant('u', 121),

@@ -47,6 +47,16 @@ describe.runIf(ready)('port keeper', () => {
   it.each(scenariosOf('port-keeper'))('%s', { timeout: 60_000 }, (name) => run('port-keeper', name));
 });
 
+const withNft = ready && needs({ programs: ['nft'] });
+
+describe.runIf(withNft)('leak table', () => {
+  it.each(scenariosOf('leak-table'))('%s', { timeout: 60_000 }, (name) => run('leak-table', name));
+});
+
+describe.runIf(withNft)('leak keeper', () => {
+  it.each(scenariosOf('leak-keeper'))('%s', { timeout: 60_000 }, (name) => run('leak-keeper', name));
+});
+
 describe.runIf(ready)('link watch', () => {
   it.each(scenariosOf('link-watch'))('%s', { timeout: 60_000 }, (name) => run('link-watch', name));
 });

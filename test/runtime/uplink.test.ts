@@ -86,6 +86,7 @@ beforeEach(async () => {
   const around: Surroundings = {
     store: store as unknown as Store,
     rtnetlink: {} as Surroundings['rtnetlink'],
+    leaks: {} as Surroundings['leaks'],
     log: { debug: silent, info: silent, warn: silent, error: silent },
     linkChanged: silent,
     vsiChanged: ({ state }) => tell(state),

@@ -144,6 +144,8 @@ export function link(name: string, changes: Partial<LinkStatus> = {}): LinkStatu
     protocol: 'ratified',
     relay: 'active',
     relayReason: 'the bridge confirmed reflective relay',
+    leak: 'none',
+    leakReason: '',
     peer: { chassisId: '02:00:00:00:00:02', ttl: 121, evb: true, drift: -3, load: 0.5 },
     timers: { ackTimer: 0.16384, respWaitDelay: 10.48576 },
     counters: { framesSent: 17, framesReceived: 2 ** 40 },

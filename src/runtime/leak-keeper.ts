@@ -1,0 +1,277 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Link } from '../../protocols/rtnetlink/index.ts';
+import { hasCode, KernelError } from '../kernel/kernel-error.ts';
+import type { LeakTable } from '../kernel/leak-table.ts';
+import type { LinkWatch } from '../kernel/link-watch.ts';
+import type { LeakState } from '../model.ts';
+import { now } from './clock.ts';
+
+export interface Leak {
+  state: LeakState;
+  reason: string;
+}
+
+/** The kernel's links of now. */
+type LinkTable = Pick<LinkWatch, 'get' | 'links'>;
+
+export interface LeakKeeperOptions {
+  links: LinkTable;
+  /** Indexes of the ports that have to be let go, before they are taken; empty: none any more. */
+  onJournal(ports: readonly number[]): Promise<void>;
+  /** What leak() tells of this port has changed. */
+  onLeak(name: string): void;
+  /** Throws KernelError. */
+  openTable(onForeignChange: () => void): Pick<LeakTable, 'set' | 'close'>;
+  warn(text: string): void;
+}
+
+/** Pause before somebody else's change is put right again, and after what may go better the next time, milliseconds. */
+const CORRECTION_PAUSE = 1_000;
+const RETRY_AFTER = 5_000;
+const TRANSIENT = ['EAGAIN', 'EBADMSG', 'EBUSY', 'EINTR', 'ENOBUFS', 'ENOMEM', 'ERESTART', 'ETIMEDOUT'];
+
+const NONE: Leak = { state: 'none', reason: '' };
+
+/** Why a bridge forwards frames for 01:80:c2:00:00:00, and what mends it. */
+interface Cause {
+  text: string;
+  mend: string;
+}
+
+/** A port that is served: its index, and why its bridge leaks if it does. */
+interface Served {
+  index: number | undefined;
+  cause: Cause | undefined;
+}
+
+/**
+ * Keeps EVB frames within the wire that they belong to: finds out which of the served ports are in a bridge that forwards frames for
+ * 01:80:c2:00:00:00, and stops that where it shall be stopped. One round at a time, always toward the newest wish; what somebody
+ * else changes is put right.
+ */
+export class LeakKeeper {
+  readonly #options: LeakKeeperOptions;
+  readonly #modes = new Map<string, 'stop' | 'report'>();
+  #served = new Map<string, Served>();
+  /** What was told of each port. */
+  readonly #told = new Map<string, Leak>();
+  /** Ports whose leak we have stopped, or are about to stop: those to be let go some day. */
+  #journal: ReadonlySet<number> = new Set();
+  /** Of the last round. */
+  #kept: ReadonlySet<number> = new Set();
+  #problem: string | undefined;
+  #table: ReturnType<LeakKeeperOptions['openTable']> | undefined;
+  #due = false;
+  #round: Promise<void> | undefined;
+  #looking: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #correctedAt = Number.NEGATIVE_INFINITY;
+  #state: 'waiting' | 'running' | 'closed' = 'waiting';
+
+  constructor(options: LeakKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** All ports that are there have been served: now what an earlier run left may go where nobody wants it. */
+  start(journal: readonly number[]): void {
+    this.#journal = new Set(journal);
+    this.#state = 'running';
+    this.#reshape();
+  }
+
+  /** From now on, whether the port is there or not. */
+  serve(name: string, mode: 'stop' | 'report'): void {
+    if (this.#modes.get(name) === mode) return;
+    this.#modes.set(name, mode);
+    this.#look();
+    this.#reshape();
+  }
+
+  /** Its frames are forwarded as before us. Rejects where that cannot be done. */
+  async release(name: string): Promise<void> {
+    const index = this.#served.get(name)?.index;
+    if (!this.#modes.delete(name)) return;
+    this.#look();
+    this.#reshape();
+    while (this.#round !== undefined) await this.#round;
+    if (index !== undefined && this.#journal.has(index) && this.#problem !== undefined)
+      throw new Error(this.#problem);
+  }
+
+  /** A link has changed; what changes in one turn is looked at once. */
+  refresh(): void {
+    this.#looking ??= Promise.resolve().then(() => {
+      this.#looking = undefined;
+      if (this.#look()) this.#reshape();
+    });
+  }
+
+  leak(name: string): Leak {
+    const { index, cause } = this.#served.get(name) ?? {};
+    if (index === undefined || cause === undefined) return NONE;
+    if (this.#kept.has(index)) {
+      return { state: 'stopped', reason: `${cause.text}; EVB frames are kept from its other ports` };
+    }
+    const leaks = `${cause.text}: EVB frames leak to its other ports`;
+    if (this.#modes.get(name) === 'report') return { state: 'open', reason: `${leaks} (leak: report)` };
+    if (this.#problem === undefined) return { state: 'open', reason: `${leaks}, which is being stopped` };
+    return {
+      state: 'open',
+      reason: `${leaks}, which cannot be stopped: ${this.#problem}; mend: ${cause.mend}`,
+    };
+  }
+
+  /** No further changes; what was done stays. Resolves when the change under way is done. */
+  async close(): Promise<void> {
+    this.#state = 'closed';
+    clearTimeout(this.#timer);
+    await this.#round;
+    this.#table?.close();
+  }
+
+  /** Looks at the served ports again; whether there is anything new. */
+  #look(): boolean {
+    const served = new Map([...this.#modes.keys()].map((name) => [name, this.#lookAt(name)]));
+    if (isDeepStrictEqual(served, this.#served)) return false;
+    this.#served = served;
+    return true;
+  }
+
+  #lookAt(name: string): Served {
+    const { links } = this.#options;
+    const port = links.get(name);
+    const bridge = port?.bridgePort && port.master !== undefined ? links.get(port.master) : undefined;
+    return { index: port?.index, cause: bridge && causeOf(bridge, links) };
+  }
+
+  get #wanted(): ReadonlySet<number> {
+    return new Set(
+      [...this.#served].flatMap(([name, { index, cause }]) =>
+        index !== undefined && cause !== undefined && this.#modes.get(name) === 'stop' ? index : [],
+      ),
+    );
+  }
+
+  #reshape(): void {
+    this.#due = true;
+    if (this.#state !== 'running') return;
+    this.#round ??= this.#rounds().finally(() => {
+      this.#round = undefined;
+      if (this.#due) this.#reshape();
+    });
+  }
+
+  async #rounds(): Promise<void> {
+    // What goes on in this turn is part of the first round.
+    await Promise.resolve();
+    while (this.#due && this.#state === 'running') {
+      this.#due = false;
+      await this.#carryOut(this.#wanted);
+      this.#tell();
+    }
+  }
+
+  async #carryOut(wanted: ReadonlySet<number>): Promise<void> {
+    const before = this.#journal;
+    const asked = !isDeepStrictEqual(wanted, this.#kept) || before.size > wanted.size;
+    try {
+      if (wanted.size > 0 || this.#journal.size > 0) {
+        this.#table ??= this.#options.openTable(() => this.#correct());
+        await this.#write(new Set([...this.#journal, ...wanted]));
+        const changed = await this.#table.set(wanted, (index) => this.#isStale(index, wanted));
+        if (changed && !asked) {
+          this.#options.warn(
+            'the table evbd of nftables was changed or deleted by someone else; evbd puts it right',
+          );
+        }
+        await this.#write(wanted);
+      }
+      if (wanted.size === 0) {
+        this.#table?.close();
+        this.#table = undefined;
+      }
+      this.#kept = wanted;
+      this.#problem = undefined;
+    } catch (error) {
+      this.#kept = new Set();
+      this.#problem = (error as Error).message;
+      if (!(error instanceof KernelError) || hasCode(error, ...TRANSIENT)) {
+        this.#later(RETRY_AFTER, () => this.#reshape());
+        return;
+      }
+      // Refused as a whole: of what was to be done nothing is.
+      await this.#write(before).catch(() => {});
+    }
+  }
+
+  /** Ours and not wanted any more, or of nobody: the interface is gone. */
+  #isStale(index: number, wanted: ReadonlySet<number>): boolean {
+    if (wanted.has(index)) return false;
+    return this.#journal.has(index) || this.#options.links.get(index) === undefined;
+  }
+
+  async #write(journal: ReadonlySet<number>): Promise<void> {
+    if (isDeepStrictEqual(journal, this.#journal)) return;
+    await this.#options.onJournal([...journal]);
+    this.#journal = journal;
+  }
+
+  /** Somebody else changed the table: looked at at once, and then once a second. */
+  #correct(): void {
+    const wait = this.#correctedAt + CORRECTION_PAUSE - now();
+    if (wait > 0) {
+      this.#later(wait, () => this.#correct());
+      return;
+    }
+    this.#correctedAt = now();
+    this.#reshape();
+  }
+
+  #later(milliseconds: number, then: () => void): void {
+    if (this.#state === 'closed') return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(then, milliseconds);
+  }
+
+  #tell(): void {
+    const names = new Set([...this.#told.keys(), ...this.#served.keys()]);
+    for (const name of names) {
+      const leak = this.leak(name);
+      const told = this.#told.get(name) ?? NONE;
+      if (leak.state === told.state && leak.reason === told.reason) continue;
+      if (leak.state === 'none') this.#told.delete(name);
+      else this.#told.set(name, leak);
+      this.#options.onLeak(name);
+    }
+  }
+}
+
+const BRIDGE_GROUP = 1 << 0;
+
+/** As br_handle_frame() of the kernel decides. */
+function causeOf(bridge: Link, table: LinkTable): Cause | undefined {
+  const { name } = bridge;
+  const { stpState, vlanFiltering, vlanProtocol } = bridge.bridge ?? {};
+  if (stpState === 0) {
+    return {
+      text: `bridge ${name} has spanning tree off`,
+      mend: `ip link set ${name} type bridge stp_state 1`,
+    };
+  }
+  if (vlanFiltering && vlanProtocol === '802.1ad') {
+    return {
+      text: `bridge ${name} is a provider bridge (802.1ad)`,
+      mend: `ip link set ${name} type bridge vlan_protocol 802.1q`,
+    };
+  }
+  const open = table.links.find(
+    ({ master, bridgePort }) =>
+      master === bridge.index && ((bridgePort?.groupForwardMask ?? 0) & BRIDGE_GROUP) !== 0,
+  );
+  return (
+    open && {
+      text: `bridge ${name} has a port, ${open.name}, with bit 0 in group_fwd_mask`,
+      mend: `ip link set ${open.name} type bridge_slave group_fwd_mask 0`,
+    }
+  );
+}
