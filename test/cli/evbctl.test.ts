@@ -416,6 +416,15 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     expect(code).toBe(3);
   });
 
+  test('status tells of a leak, and only of one', async () => {
+    expect((await run(['status'])).stdout).not.toContain('leak');
+    const leakReason = 'bridge br0 has spanning tree off: EVB frames leak to its other ports (leak: report)';
+    daemon.putLink(link('swp1', { role: 'bridge', leak: 'open', leakReason }));
+    const { stdout } = await run(['status', 'swp1']);
+    expect(stdout.replaceAll(/\s+/g, ' ')).toContain(`leak open: ${leakReason}`);
+    expect(Math.max(...stdout.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(80);
+  });
+
   test('status', async () => {
     daemon.putLink(
       link('swp1', { role: 'bridge', relay: 'off', relayReason: 'the station does not request relay' }),

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { needs } from '../support/needs.ts';
 import { eventually, Host, World } from '../support/world.ts';
 
-const ready = needs({ networkNamespace: true, programs: ['ip', 'bridge', 'dbus-daemon'] });
+const ready = needs({ networkNamespace: true, programs: ['ip', 'bridge', 'nft', 'dbus-daemon'] });
 
 const seed = Number(process.env['EVBD_SEED'] ?? Date.now() % 100_000);
 let state = seed;
@@ -72,25 +72,30 @@ describe.runIf(ready)('kill -9', { timeout: 1_800_000 }, () => {
     world.in('br', 'bridge', 'fdb', 'add', '02:00:00:00:00:99', 'dev', 'swp1', 'master', 'static');
     const look = () => {
       const { hairpin, locked, learning, isolated } = world.bridgePort('br', 'swp1');
-      return { hairpin, locked, learning, isolated, entries: world.staticEntries('br', 'swp1') };
+      const leakStopped = world.in('br', 'nft', 'list', 'ruleset').includes('elements = { "swp1" }');
+      const entries = world.staticEntries('br', 'swp1');
+      return { hairpin, locked, learning, isolated, leakStopped, entries };
     };
+    world.in('br', 'bridge', 'link', 'set', 'dev', 'swp1', 'isolated', 'on');
     const before = look();
     station = await Host.create(world, 'sta', `uplinks: { eth1: { slaves: auto } }${RULES}`);
     bridge = await Host.create(world, 'br', '');
     await station.start();
     const { address } = JSON.parse(world.in('sta', 'ip', '-j', 'link', 'show', 'dev', 'eth1'))[0];
     const known = [...before.entries, address, ...macs].sort();
+    const served = { ...before, leakStopped: true };
     const configurations = [
       ['ports: { other: {} }', before],
-      ['ports: { swp1: {} }', { ...before, hairpin: true }],
-      ['ports: { swp1: { reflective-relay: deny } }', before],
+      ['ports: { swp1: {} }', { ...served, hairpin: true }],
+      ['ports: { swp1: { reflective-relay: deny, leak: report } }', before],
+      ['ports: { swp1: { isolated: clear, leak: report } }', { ...before, hairpin: true, isolated: false }],
       [
-        'ports: { swp1: { enforce: on } }',
-        { ...before, hairpin: true, locked: true, learning: false, entries: known },
+        'ports: { swp1: { enforce: on, isolated: clear } }',
+        { ...served, hairpin: true, isolated: false, locked: true, learning: false, entries: known },
       ],
       [
         'ports: { swp1: { enforce: on, reflective-relay: deny } }',
-        { ...before, locked: true, learning: false, entries: known },
+        { ...served, locked: true, learning: false, entries: known },
       ],
     ] as const;
     bridge.configure(configurations[0][0]);
