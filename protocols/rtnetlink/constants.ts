@@ -111,3 +111,19 @@ export const NTF_SELF = 0x02;
 export const NTF_MASTER = 0x04;
 export const NTF_EXT_LEARNED = 0x10;
 export const NTF_STICKY = 0x40;
+
+/** Generic netlink (include/uapi/linux/genetlink.h, ethtool_netlink.h). */
+export const NETLINK_GENERIC = 16;
+export const GENL_ID_CTRL = 16;
+export const CTRL_CMD_GETFAMILY = 3;
+export const CTRL_ATTR_FAMILY_ID = 1;
+export const CTRL_ATTR_FAMILY_NAME = 2;
+export const ETHTOOL_GENL_NAME = 'ethtool';
+export const ETHTOOL_MSG_PRIVFLAGS_GET = 13;
+export const ETHTOOL_A_PRIVFLAGS_HEADER = 1;
+export const ETHTOOL_A_PRIVFLAGS_FLAGS = 2;
+export const ETHTOOL_A_HEADER_DEV_INDEX = 1;
+export const ETHTOOL_A_BITSET_BITS = 3;
+export const ETHTOOL_A_BITSET_BITS_BIT = 1;
+export const ETHTOOL_A_BITSET_BIT_NAME = 2;
+export const ETHTOOL_A_BITSET_BIT_VALUE = 3;

@@ -118,6 +118,17 @@ export const VERBS = {
     positionals: [1, 1],
     options: { timeout },
   },
+  doctor: {
+    synopsis: '[LINK]',
+    help: 'what on this host keeps EVB from working, and how to mend it',
+    more: 'A line that begins with $ can be pasted as it is. There is a problem: exit 1.',
+    positionals: [0, 1],
+    options: {
+      config: { value: 'FILE', help: 'of evbd (default /etc/evbd/evbd.yaml)' },
+      listen: { value: 'SECONDS', help: 'where evbd tells of no neighbour, listen for LLDP so long' },
+      verbose: { help: 'also what is right' },
+    },
+  },
   reload: {
     synopsis: '',
     help: 'evbd reads its configuration again; says what changed',

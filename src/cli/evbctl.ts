@@ -37,6 +37,10 @@ async function main(args: readonly string[]): Promise<number> {
       await decodeFile(command.positionals[0]!, print, note, command.json ? 'json' : terminal);
       return 0;
     }
+    if (command.verb === 'doctor') {
+      const { doctor } = await import('../doctor/doctor.ts');
+      return await doctor(command, print, terminal);
+    }
     const { run } = await import('./session.ts');
     return await run(command, print, terminal);
   } catch (error) {

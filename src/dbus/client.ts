@@ -161,6 +161,17 @@ export class Client extends EventEmitter<ClientEvents> {
     return plain(version!) as string;
   }
 
+  /** Process id of the daemon as the bus knows it, which may be in another PID namespace than we are. */
+  async processId(): Promise<number> {
+    const { connection } = this.lanes[0]!;
+    try {
+      const [pid] = await connection.callBus('GetConnectionUnixProcessID', 's', [this.owner], this.timeout);
+      return pid as number;
+    } catch (error) {
+      throw this.explain(error, 'GetConnectionUnixProcessID');
+    }
+  }
+
   async links(): Promise<LinkStatus[]> {
     return (await this.status()).links;
   }

@@ -146,12 +146,13 @@ function pairOf(slave: RuledSlave, rules: readonly Rule[]): Omit<Pair, 'serials'
   if (!slave.vepa) return { reason: 'not in VEPA mode' };
   const { mac } = slave;
   if (mac === undefined) return { reason: 'it has no MAC address' };
-  const rule = rules.find((candidate) => matches(candidate.mac, mac));
+  const rule = rules.find((candidate) => ruleMatches(candidate.mac, mac));
   if (rule === undefined) return { reason: 'no rule matches it' };
   return { filter: { mac, vid: slave.vid ?? rule.profile.vlan ?? 0 }, rule };
 }
 
-function matches(pattern: string | undefined, mac: MacAddress): boolean {
+/** Whether a rule's `mac` is about this address. */
+export function ruleMatches(pattern: string | undefined, mac: MacAddress): boolean {
   if (pattern === undefined) return true;
   const wanted = pattern.toLowerCase().replaceAll('-', ':');
   return wanted.endsWith('*') ? mac.startsWith(wanted.slice(0, -1)) : mac === wanted;

@@ -172,6 +172,10 @@ export class Host {
     return host;
   }
 
+  get file(): string {
+    return this.#config;
+  }
+
   configure(configuration: string): void {
     writeFileSync(this.#config, configuration);
   }

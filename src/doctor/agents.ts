@@ -1,0 +1,250 @@
+/** Which other programs speak or hear the protocols on an interface, by the sockets that the kernel shows, not by names alone. */
+
+import { basename, join, resolve } from 'node:path';
+import { ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT, ETHERTYPE_LLDP } from '../../protocols/ethernet/index.ts';
+import type { Agent, Unknown } from './facts.ts';
+import {
+  list,
+  type PacketSocketEntry,
+  type Process,
+  parsePacketSockets,
+  parseUnixSocket,
+  processIds,
+  processOf,
+  readLink,
+  readText,
+  socketOwners,
+} from './procfs.ts';
+
+const ETH_P_ALL = 0x0003;
+/** The control socket of lldpad; abstract, and so of one network namespace. */
+const LLDPAD_SOCKET = '@/com/intel/lldpad';
+const LLDPAD_CONFIG = '/var/lib/lldpad/lldpad.conf';
+/** Programs that hear LLDP and say nothing. */
+const LISTENERS = ['NetworkManager', 'tcpdump', 'dumpcap'];
+
+/** `lldp-scope` of the configuration: which group address LLDP goes to. */
+export type Scope = 'customer-bridge' | 'nearest-bridge';
+
+interface Sockets {
+  packets: readonly PacketSocketEntry[];
+  owners: ReadonlyMap<string, Process>;
+  lldpad: Process | 'somebody' | undefined;
+  networkd: Process | undefined;
+}
+
+/** One look at the sockets of our network namespace; then asked interface by interface. */
+export class AgentFinder {
+  readonly #sockets: Sockets | Unknown;
+
+  constructor() {
+    this.#sockets = look();
+  }
+
+  /** `ours`: the process id of the evbd that is asked for its status; `scope`: the group address of LLDP on this link. */
+  on(
+    link: { index: number; name: string },
+    scope: Scope,
+    ours: number | undefined,
+  ): { found: Agent[] } | Unknown {
+    if ('unknown' in this.#sockets) return this.#sockets;
+    const { packets, owners, lldpad, networkd } = this.#sockets;
+    const here = packets.filter(
+      ({ interfaceIndex }) => interfaceIndex === link.index || interfaceIndex === 0,
+    );
+    const types = new Map<number, Set<number>>();
+    let unowned = false;
+    for (const { etherType, inode } of here) {
+      const owner = owners.get(inode);
+      if (owner === undefined) unowned ||= etherType !== ETH_P_ALL && lldpad !== 'somebody';
+      else types.set(owner.pid, (types.get(owner.pid) ?? new Set()).add(etherType));
+    }
+    const found: Agent[] = [];
+    if (lldpad !== undefined) found.push(lldpadOn(link.name, scope, lldpad));
+    if (networkd !== undefined) found.push(networkdOn(link.index, scope, networkd));
+    const seen = new Set([ours, networkd?.pid, ...(lldpad instanceof Object ? [lldpad.pid] : [])]);
+    for (const owner of new Map([...owners.values()].map((process) => [process.pid, process])).values()) {
+      const spoken = types.get(owner.pid);
+      if (spoken === undefined || seen.has(owner.pid)) continue;
+      const agent = agentOf(owner, spoken, scope);
+      if (agent !== undefined) found.push(agent);
+    }
+    if (unowned)
+      found.push({ program: 'other', name: '', ecp: speaksEcp(here.map((each) => each.etherType)) });
+    return { found };
+  }
+}
+
+/** An evbd in our network namespace, other than the one that is on the bus. */
+export function findEvbd(): { pid: number; bus: string; file: string } | undefined {
+  for (const pid of processIds()) {
+    const process = processOf(pid);
+    if (process === undefined || !isEvbd(process)) continue;
+    return { pid, bus: optionOf(process, '--bus') ?? 'system', file: configOf(process) };
+  }
+  return undefined;
+}
+
+/** The configuration of an evbd by its command line. */
+export function configOf(process: Process): string {
+  return resolve(workingFolder(process.pid), optionOf(process, '--config') ?? '/etc/evbd/evbd.yaml');
+}
+
+function workingFolder(pid: number): string {
+  return readLink(`/proc/${pid}/cwd`) ?? '/';
+}
+
+function look(): Sockets | Unknown {
+  const text = readText('/proc/net/packet');
+  if (text === undefined) return { unknown: '/proc/net/packet cannot be read' };
+  const speaking = [ETHERTYPE_LLDP, ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT, ETH_P_ALL];
+  const packets = parsePacketSockets(text).filter(({ etherType }) => speaking.includes(etherType));
+  const control = parseUnixSocket(readText('/proc/net/unix') ?? '', LLDPAD_SOCKET);
+  const pids = processIds();
+  const inodes = new Set(packets.map(({ inode }) => inode));
+  if (control !== undefined) inodes.add(control);
+  const owners = new Map<string, Process>();
+  for (const [inode, pid] of socketOwners(inodes, pids)) {
+    const process = processOf(pid);
+    if (process !== undefined) owners.set(inode, process);
+  }
+  const networkd = pids.map(nameOf).find(({ name }) => name === 'systemd-network');
+  return {
+    packets,
+    owners,
+    lldpad: control === undefined ? undefined : (owners.get(control) ?? 'somebody'),
+    networkd: networkd && processOf(networkd.pid),
+  };
+}
+
+function nameOf(pid: number): { pid: number; name: string } {
+  return { pid, name: readText(`/proc/${pid}/comm`)?.trimEnd() ?? '' };
+}
+
+function agentOf(process: Process, types: ReadonlySet<number>, scope: Scope): Agent | undefined {
+  const { pid, name } = process;
+  const ecp = speaksEcp([...types]);
+  if (isEvbd(process)) return { program: 'evbd', name, pid, transmits: true, ecp: true };
+  if (name === 'lldpd') return { program: 'lldpd', name, pid, ecp: false, ...lldpdTransmits(scope) };
+  // A socket for everything is a sniffer's, or one of DHCP.
+  if (!types.has(ETHERTYPE_LLDP) && !ecp) return undefined;
+  if (LISTENERS.includes(name) && !ecp) return { program: 'other', name, pid, transmits: false, ecp };
+  return { program: 'other', name, pid, ecp };
+}
+
+function speaksEcp(types: readonly number[]): boolean {
+  return types.includes(ETHERTYPE_ECP) || types.includes(ETHERTYPE_ECP_DRAFT);
+}
+
+function isEvbd({ args }: Process): boolean {
+  return args.slice(0, 3).some((arg) => ['evbd', 'evbd.js', 'evbd.ts'].includes(basename(arg)));
+}
+
+function optionOf({ args }: Process, name: string): string | undefined {
+  const at = args.indexOf(name);
+  if (at >= 0) return args[at + 1];
+  return args.find((arg) => arg.startsWith(`${name}=`))?.slice(name.length + 1);
+}
+
+/**
+ * lldpad has a socket for LLDP and for ECP on every interface, also where it is idle: what it does there only its configuration
+ * tells, which it writes with every change.
+ */
+function lldpadOn(link: string, scope: Scope, lldpad: Process | 'somebody'): Agent {
+  if (lldpad === 'somebody') return { program: 'lldpad', name: 'lldpad', ecp: true };
+  const { pid, name } = lldpad;
+  const file = lldpadFile(lldpad);
+  const text = readText(join(`/proc/${pid}/root`, file));
+  const agent: Agent = { program: 'lldpad', name, pid, ecp: true, file };
+  if (text === undefined) return agent;
+  return { ...agent, transmits: lldpadTransmits(text, link, scope) };
+}
+
+function lldpadFile(process: Process): string {
+  const { args, pid } = process;
+  const at = args.indexOf('-f');
+  const file = at < 0 ? undefined : args[at + 1];
+  return file === undefined ? LLDPAD_CONFIG : resolve(workingFolder(pid), file);
+}
+
+/** The agent's section of the configuration (libconfig), in it that of the interface, in it `adminStatus`: 1 sends, 3 does both. */
+export function lldpadTransmits(text: string, link: string, scope: Scope): boolean {
+  const agent = sectionOf(text, scope === 'nearest-bridge' ? 'lldp' : 'nearest_customer_bridge');
+  const status = /\badminStatus\s*=\s*(\d)/.exec(sectionOf(agent ?? '', link) ?? '')?.[1];
+  return status === '1' || status === '3';
+}
+
+/** What is between the braces of `name : { ... }`. */
+function sectionOf(text: string, name: string): string | undefined {
+  const escaped = name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  const begin = new RegExp(`(?:^|[\\s;{])"?${escaped}"?\\s*[:=]\\s*\\{`).exec(text);
+  if (begin === null) return undefined;
+  const from = begin.index + begin[0].length;
+  let depth = 1;
+  for (let at = from; at < text.length; at++) {
+    if (text[at] === '{') depth++;
+    else if (text[at] === '}' && --depth === 0) return text.slice(from, at);
+  }
+  return text.slice(from);
+}
+
+/** It speaks on the nearest bridge address unless it was told otherwise, which its files tell and lldpcli may have changed. */
+function lldpdTransmits(scope: Scope): Pick<Agent, 'transmits' | 'file'> {
+  const folder = '/etc/lldpd.d';
+  const files = ['/etc/lldpd.conf', ...list(folder).map((name) => join(folder, name))];
+  let type = 'nearest-bridge';
+  let file: string | undefined;
+  for (const each of files) {
+    for (const [, told] of (readText(each) ?? '').matchAll(LLDPD_AGENT_TYPE)) {
+      type = told!;
+      file = each;
+    }
+  }
+  const wanted = scope === 'nearest-bridge' ? scope : `nearest-${scope}`;
+  return { transmits: type === wanted, ...(file && { file }) };
+}
+
+const LLDPD_AGENT_TYPE = /^\s*conf\S*\s+lldp\s+agent-type\s+(\S+)/gm;
+
+/** networkd hears LLDP on most interfaces; whether it sends says the .network file that it has chosen. */
+function networkdOn(index: number, scope: Scope, { pid }: Process): Agent {
+  const agent: Agent = { program: 'systemd-networkd', name: 'systemd-networkd', pid, ecp: false };
+  const state = readText(`/run/systemd/netif/links/${index}`);
+  const file = /^NETWORK_FILE=(.*)$/m.exec(state ?? '')?.[1];
+  if (state === undefined) return agent;
+  if (file === undefined) return { ...agent, transmits: false };
+  const texts = [file, ...dropIns(basename(file))].map((path) => ({ path, text: readText(path) ?? '' }));
+  return { ...agent, ...networkdTransmits(texts, scope) };
+}
+
+/** The last word of `EmitLLDP=`, in the file that has it. */
+export function networkdTransmits(
+  texts: readonly { path: string; text: string }[],
+  scope: Scope,
+): Pick<Agent, 'transmits' | 'file'> {
+  let told: string | undefined;
+  let file: string | undefined;
+  for (const { path, text } of texts) {
+    let section = '';
+    for (const line of text.split('\n')) {
+      section = /^\s*\[(.*)\]\s*$/.exec(line)?.[1] ?? section;
+      const value = section === 'Network' ? /^\s*EmitLLDP\s*=\s*(\S*)/.exec(line)?.[1] : undefined;
+      if (value === undefined) continue;
+      told = value;
+      file = path;
+    }
+  }
+  const yes = ['yes', 'true', '1', 'on'].includes(told ?? '') ? 'nearest-bridge' : told;
+  return { transmits: yes === scope, ...(file && { file }) };
+}
+
+/** In systemd's order: by name, and of the same name the first folder's. */
+function dropIns(name: string): string[] {
+  const folders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'];
+  const paths = new Map<string, string>();
+  for (const folder of folders.map((each) => `${each}/systemd/network/${name}.d`)) {
+    for (const file of list(folder))
+      if (file.endsWith('.conf') && !paths.has(file)) paths.set(file, join(folder, file));
+  }
+  return [...paths].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, path]) => path);
+}

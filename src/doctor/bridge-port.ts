@@ -1,0 +1,104 @@
+/** Checks of a port of a Linux bridge that plays the switch. */
+
+import { type Facts, isUnknown, type LinkFacts } from './facts.ts';
+import { Check, type Finding, listed, quoted } from './findings.ts';
+
+/** The first kernel with locked bridge ports. */
+const LOCKED_SINCE = [5, 18] as const;
+
+export function judgeBridgePort(facts: Facts, link: LinkFacts): Finding[] {
+  if (link.role !== 'bridge' || link.link === undefined) return [];
+  const { bridgePort } = link.link;
+  const found = [...bridge(facts, link), ...enforce(facts, link)];
+  return bridgePort === undefined ? found : [...found, ...isolated(link), ...leak(link)];
+}
+
+function bridge({ interfaces }: Facts, { name, link, master, port }: LinkFacts): Finding[] {
+  const check = new Check('bridge', name);
+  const link_ = link!;
+  if (link_.bridgePort === undefined || master?.kind !== 'bridge') {
+    if (port?.['reflective-relay'] === 'always')
+      return [check.ok('it reflects without a Linux bridge (always)')];
+    const bridges = isUnknown(interfaces) ? [] : interfaces.links.filter(({ kind }) => kind === 'bridge');
+    const [only] = bridges;
+    const target = bridges.length === 1 ? quoted(only!.name) : 'br0';
+    const make = 'ip link add br0 type bridge && ip link set dev br0 up && ';
+    const enslave = `ip link set dev ${quoted(name)} master ${target}`;
+    const which = master === undefined ? '' : `, but in ${master.name} (${master.kind ?? 'unknown kind'})`;
+    return [
+      check.problem(`it is in no Linux bridge${which}`, {
+        why: 'only a port of a Linux bridge can reflect (hairpin)',
+        mend:
+          bridges.length > 1
+            ? {
+                do: `${enslave.replace(target, 'BRIDGE')}, one of ${listed(bridges.map((each) => each.name))}`,
+              }
+            : { run: bridges.length === 1 ? enslave : make + enslave },
+      }),
+    ];
+  }
+  if (!master.up)
+    return [
+      check.problem(`its bridge ${master.name} is down`, {
+        why: 'a bridge that is down forwards and reflects nothing',
+        mend: { run: `ip link set dev ${quoted(master.name)} up` },
+      }),
+    ];
+  const { state } = link_.bridgePort;
+  if (!link_.lowerUp || state === 'forwarding') return [check.ok(`it is a port of ${master.name}, ${state}`)];
+  if (state === 'blocking')
+    return [
+      check.warning(`spanning tree at ${master.name} blocks it`, {
+        why: 'EVB goes on, guests do not get through',
+        mend: { do: 'look for the loop, or give this port a lower cost' },
+      }),
+    ];
+  return [
+    check.info(`spanning tree at ${master.name}: it is ${state}`, {
+      why: 'guests get through when it forwards, half a minute after it came up unless set otherwise',
+    }),
+  ];
+}
+
+function enforce({ kernelRelease }: Facts, { name, link, port }: LinkFacts): Finding[] {
+  if (port?.enforce !== true) return [];
+  const check = new Check('enforce', name);
+  const [major = 0, minor = 0] = kernelRelease.split('.').map((part) => Number.parseInt(part, 10));
+  const known = link!.bridgePort;
+  const able =
+    known === undefined
+      ? major > LOCKED_SINCE[0] || (major === LOCKED_SINCE[0] && minor >= LOCKED_SINCE[1])
+      : known.locked !== undefined;
+  if (able) return [check.ok('the kernel has locked bridge ports')];
+  return [
+    check.problem(`this kernel (${kernelRelease}) has no locked bridge ports: enforce: on cannot work`, {
+      mend: { do: `Linux ${LOCKED_SINCE.join('.')} or later; or "ports: { ${name}: { enforce: off } }"` },
+    }),
+  ];
+}
+
+function isolated({ name, link, port }: LinkFacts): Finding[] {
+  const check = new Check('isolated', name);
+  if (!link!.bridgePort!.isolated) return [check.ok('it is not isolated')];
+  if (port?.['reflective-relay'] === 'deny') return [check.ok('it is isolated, and relay is denied')];
+  return [
+    check.problem('it is isolated', {
+      why: 'that silently defeats hairpin: nothing is reflected',
+      mend: { run: `bridge link set dev ${quoted(name)} isolated off` },
+    }),
+  ];
+}
+
+/** With spanning tree off the kernel forwards the group address of EVB like data (lldp.md 1.1). */
+function leak({ name, master, siblings }: LinkFacts): Finding[] {
+  const check = new Check('leak', name);
+  if (master?.bridge === undefined) return [];
+  if (master.bridge.stpState !== 0) return [check.ok(`spanning tree is on at ${master.name}: nothing leaks`)];
+  if (siblings.length === 0) return [check.ok(`it is the only port of ${master.name}: nothing can leak`)];
+  return [
+    check.problem(`EVB frames leak to ${listed(siblings)}: spanning tree is off at ${master.name}`, {
+      why: 'there they pass for those of a neighbour',
+      mend: { run: `ip link set dev ${quoted(master.name)} type bridge stp_state 1` },
+    }),
+  ];
+}

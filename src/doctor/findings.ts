@@ -1,0 +1,74 @@
+/** What doctor says of each thing that it looked at. */
+
+export type Result = 'ok' | 'info' | 'warning' | 'problem' | 'unknown';
+
+/** What puts it right: commands to be pasted as they are, or what is to be done otherwise. */
+export type Mend = { run: string } | { do: string };
+
+export interface Finding {
+  name: string;
+  /** Empty: the host. */
+  link: string;
+  result: Result;
+  /** One line: what was found. */
+  text: string;
+  /** One line: why it matters, where that is not obvious. */
+  why?: string;
+  mend?: Mend;
+}
+
+interface More {
+  why?: string;
+  mend?: Mend;
+}
+
+/** The findings of one check on one link. */
+export class Check {
+  readonly #name: string;
+  readonly #link: string;
+
+  constructor(name: string, link = '') {
+    this.#name = name;
+    this.#link = link;
+  }
+
+  ok(text: string): Finding {
+    return this.#found('ok', text);
+  }
+
+  info(text: string, more?: More): Finding {
+    return this.#found('info', text, more);
+  }
+
+  warning(text: string, more?: More): Finding {
+    return this.#found('warning', text, more);
+  }
+
+  problem(text: string, more?: More): Finding {
+    return this.#found('problem', text, more);
+  }
+
+  unknown(text: string, more?: More): Finding {
+    return this.#found('unknown', text, more);
+  }
+
+  #found(result: Result, text: string, more: More = {}): Finding {
+    return { name: this.#name, link: this.#link, result, text, ...more };
+  }
+}
+
+/** A word of a shell command: names of interfaces may hold anything but a slash and white space. */
+export function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) && !word.startsWith('-') ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** `a, b and 2 more` */
+export function listed(words: readonly string[], most = 4): string {
+  if (words.length <= most) return words.join(', ');
+  return `${words.slice(0, most).join(', ')} and ${words.length - most} more`;
+}
+
+/** `1 slave`, `2 slaves` */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}

@@ -1,0 +1,298 @@
+/** Gathers the facts: from the configuration, the daemon, the kernel, /proc and /sys. What cannot be had is said, never thrown. */
+
+import { accessSync, constants, existsSync } from 'node:fs';
+import { release } from 'node:os';
+import process from 'node:process';
+import type { Link } from '../../protocols/rtnetlink/index.ts';
+import { type Config, ConfigError, loadConfig } from '../config/config.ts';
+import { hasCode, KernelError } from '../kernel/kernel-error.ts';
+import type { LinkStatus, SlaveStatus } from '../model.ts';
+import { AgentFinder, configOf, findEvbd } from './agents.ts';
+import type {
+  Capabilities,
+  ConfigurationFact,
+  DaemonFact,
+  Facts,
+  Firmware,
+  Ipv6,
+  LinkFacts,
+  Unknown,
+} from './facts.ts';
+import { quoted } from './findings.ts';
+import {
+  parseAge,
+  parseCapabilities,
+  parseDuplicate,
+  parseGroups,
+  processOf,
+  readLink,
+  readText,
+} from './procfs.ts';
+
+export interface GatherOptions {
+  file: string;
+  bus: string;
+  /** Only this link. */
+  only?: string;
+  /** Seconds to listen for LLDP where no daemon tells; 0: not at all. */
+  listen: number;
+}
+
+export const DEFAULT_FILE = '/etc/evbd/evbd.yaml';
+/** Milliseconds for each answer of the bus and of the daemon. */
+const BUS_TIMEOUT = 5_000;
+const UNIT_FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map(
+  (folder) => `${folder}/systemd/system`,
+);
+const SLAVE_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'];
+/** VLAN devices on top of each other; the kernel takes less. */
+const NESTING_MAX = 8;
+
+export async function gather(options: GatherOptions): Promise<Facts> {
+  const { file, bus, only, listen } = options;
+  const configuration = readConfiguration(file);
+  const [daemon, interfaces] = await Promise.all([askDaemon(bus), readInterfaces()]);
+  const config = 'config' in configuration ? configuration.config : undefined;
+  const statuses = daemon.running ? daemon.links : [];
+  const names = namesOf(config, statuses);
+  const finder = new AgentFinder();
+  const links = (only === undefined ? names : names.includes(only) ? [only] : asked(only, interfaces)).map(
+    (name) => ({ name, status: statuses.find((link) => link.name === name) }),
+  );
+  const evbctl = bus === 'system' ? 'evbctl' : `evbctl --bus ${quoted(bus)}`;
+  const facts: Facts = {
+    node: process.versions.node,
+    kernelRelease: release(),
+    evbctl,
+    doctor: `${evbctl} doctor${file === DEFAULT_FILE ? '' : ` --config ${quoted(file)}`}`,
+    file,
+    configuration,
+    unit:
+      existsSync('/run/systemd/system') && UNIT_FOLDERS.some((each) => existsSync(`${each}/evbd.service`)),
+    root: process.getuid?.() === 0,
+    capabilities: capabilitiesOf('self'),
+    daemon,
+    interfaces,
+    links: await Promise.all(
+      links.map(({ name, status }) => lookAtLink(name, config, status, daemon, interfaces, finder)),
+    ),
+  };
+  if (listen > 0) await listenTo(facts, listen);
+  return facts;
+}
+
+function readConfiguration(file: string): ConfigurationFact {
+  try {
+    accessSync(file, constants.R_OK);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return { missing: true };
+    if (code === 'EACCES') return { unknown: 'no permission to read it' };
+  }
+  try {
+    return { config: loadConfig(file) };
+  } catch (error) {
+    if (error instanceof ConfigError) return { problems: error.problems };
+    throw error;
+  }
+}
+
+async function askDaemon(bus: string): Promise<DaemonFact> {
+  const { connect } = await import('../dbus/client.ts');
+  let client: Awaited<ReturnType<typeof connect>> | undefined;
+  try {
+    client = await connect(bus, BUS_TIMEOUT);
+    const version = await client.version();
+    const { links, vsis } = await client.status();
+    const pid = await client.processId().catch(() => undefined);
+    return { running: true, version, bus: busName(bus), ...ofProcess(pid), links, vsis };
+  } catch (error) {
+    const elsewhere = findEvbd();
+    return { running: false, reason: (error as Error).message, ...(elsewhere && { process: elsewhere }) };
+  } finally {
+    await client?.close();
+  }
+}
+
+function busName(bus: string): string {
+  return bus === 'system' || bus === 'session' ? `the ${bus} bus` : `bus ${bus}`;
+}
+
+/** What /proc tells of the daemon; its number is that of another process where it is in another PID namespace. */
+function ofProcess(pid: number | undefined) {
+  const found = pid === undefined ? undefined : processOf(pid);
+  if (found === undefined || !found.args.some((arg) => arg.includes('evbd')))
+    return { elsewhere: false, capabilities: { unknown: 'its process is not to be seen from here' } };
+  const theirs = readLink(`/proc/${pid}/ns/net`);
+  const age = parseAge(readText(`/proc/${pid}/stat`), readText('/proc/uptime'));
+  return {
+    pid: found.pid,
+    elsewhere: theirs !== undefined && theirs !== readLink('/proc/self/ns/net'),
+    capabilities: capabilitiesOf(found.pid),
+    ...(age !== undefined && { age }),
+    file: configOf(found),
+  };
+}
+
+function capabilitiesOf(pid: number | 'self'): Capabilities | Unknown {
+  const path = `/proc/${pid}/status`;
+  return parseCapabilities(readText(path)) ?? { unknown: `${path} cannot be read` };
+}
+
+async function readInterfaces(): Promise<Facts['interfaces']> {
+  try {
+    const { Rtnetlink } = await import('../kernel/rtnetlink.ts');
+    const rtnetlink = new Rtnetlink();
+    try {
+      return { links: await rtnetlink.links() };
+    } finally {
+      rtnetlink.close();
+    }
+  } catch (error) {
+    // The addon may be missing too.
+    return { unknown: (error as Error).message };
+  }
+}
+
+function namesOf(config: Config | undefined, statuses: readonly LinkStatus[]): string[] {
+  const configured = [...Object.keys(config?.uplinks ?? {}), ...Object.keys(config?.ports ?? {})];
+  return [...new Set([...configured, ...statuses.map(({ name }) => name)])];
+}
+
+/** A link that nobody configured is looked at where it exists. */
+function asked(name: string, interfaces: Facts['interfaces']): string[] {
+  const known = 'unknown' in interfaces || interfaces.links.some((link) => link.name === name);
+  return known ? [name] : [];
+}
+
+async function lookAtLink(
+  name: string,
+  config: Config | undefined,
+  status: LinkStatus | undefined,
+  daemon: DaemonFact,
+  interfaces: Facts['interfaces'],
+  finder: AgentFinder,
+): Promise<LinkFacts> {
+  const uplink = own(config?.uplinks, name);
+  const port = own(config?.ports, name);
+  const all = 'unknown' in interfaces ? [] : interfaces.links;
+  const link = all.find((each) => each.name === name);
+  const master = all.find(({ index }) => index === link?.master);
+  const isPort = port !== undefined || (uplink === undefined && link?.bridgePort !== undefined);
+  const scope = (uplink ?? port)?.interop['lldp-scope'] ?? 'customer-bridge';
+  const pid = daemon.running ? daemon.pid : daemon.process?.pid;
+  const driver = link === undefined ? undefined : driverOf(link);
+  return {
+    name,
+    role: status?.role ?? (isPort ? 'bridge' : 'station'),
+    configured: uplink !== undefined || port !== undefined,
+    ...(uplink && { uplink }),
+    ...(port && { port }),
+    ...(status && { status }),
+    ...(link && { link }),
+    ...(master && { master }),
+    siblings: all
+      .filter(
+        ({ master: of, index, up }) =>
+          of !== undefined && of === master?.index && index !== link?.index && up,
+      )
+      .map((each) => each.name),
+    ...(driver && { driver }),
+    firmware: link === undefined ? { unknown: 'there is no such interface' } : await firmwareOf(link, driver),
+    groups: link === undefined ? { unknown: 'there is no such interface' } : groupsOf(link),
+    ipv6: link === undefined ? { unknown: 'there is no such interface' } : ipv6Of(link),
+    agents: link === undefined ? { found: [] } : finder.on(link, scope, pid),
+    slaves: status?.slaves ?? (link === undefined ? [] : slavesOf(link, all)),
+  };
+}
+
+/** A configuration's names are anybody's words. */
+function own<T>(record: Readonly<Record<string, T>> | undefined, name: string): T | undefined {
+  return record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined;
+}
+
+/** /sys may be that of another network namespace; then the index tells. */
+function driverOf({ name, index }: Link): string | undefined {
+  const folder = `/sys/class/net/${name}`;
+  if (Number(readText(`${folder}/ifindex`)) !== index) return undefined;
+  return readLink(`${folder}/device/driver`)?.split('/').at(-1);
+}
+
+/** Private flags of the drivers whose cards are known to take LLDP frames for themselves; the value says that they do. */
+const FIRMWARE_FLAGS: Readonly<Record<string, boolean>> = {
+  'fw-lldp-agent': true,
+  'enable-fw-lldp': true,
+  'disable-fw-lldp': false,
+};
+
+async function firmwareOf({ index, kind }: Link, driver: string | undefined): Promise<Firmware> {
+  if (kind !== undefined) return { agent: 'none' };
+  try {
+    const { privateFlags } = await import('../kernel/private-flags.ts');
+    const flags = [...(await privateFlags(index))];
+    const found = flags.find(([flag]) => Object.hasOwn(FIRMWARE_FLAGS, flag));
+    if (found === undefined) return { agent: 'none' };
+    return { agent: FIRMWARE_FLAGS[found[0]] === found[1] ? 'on' : 'off' };
+  } catch (error) {
+    const reason = error instanceof KernelError ? error.message : String(error);
+    return {
+      unknown: hasCode(error, 'ENOENT') ? 'this kernel does not tell it' : `${driver ?? ''} ${reason}`.trim(),
+    };
+  }
+}
+
+function groupsOf({ index }: Link): LinkFacts['groups'] {
+  const text = readText('/proc/net/dev_mcast');
+  if (text === undefined) return { unknown: '/proc/net/dev_mcast cannot be read' };
+  return { addresses: parseGroups(text, index) };
+}
+
+function ipv6Of({ name, index }: Link): Ipv6 | Unknown {
+  const folder = '/proc/sys/net/ipv6/conf';
+  const value = (which: string, key: string) => readText(`${folder}/${which}/${key}`)?.trim();
+  if (!existsSync(folder)) return { enabled: false, enhancedDad: false, duplicate: false };
+  const disabled = value(name, 'disable_ipv6');
+  const enhanced = [value('all', 'enhanced_dad'), value(name, 'enhanced_dad')];
+  if (disabled === undefined || enhanced.includes(undefined))
+    return { unknown: `${folder}/${name} cannot be read` };
+  return {
+    enabled: disabled === '0' && value(name, 'accept_dad') !== '0',
+    // Either is enough for the kernel.
+    enhancedDad: enhanced.includes('1'),
+    duplicate: parseDuplicate(readText('/proc/net/if_inet6') ?? '', index),
+  };
+}
+
+/** Those of our namespace, as the daemon would tell them. */
+function slavesOf(uplink: Link, all: readonly Link[]): SlaveStatus[] {
+  const byIndex = new Map(all.map((link) => [link.index, link]));
+  return all.flatMap((link) => {
+    if (!SLAVE_KINDS.includes(link.kind ?? '') || link.linkNamespaceId !== undefined) return [];
+    let below = byIndex.get(link.parent ?? 0);
+    const vlan = below?.vlan?.id ?? 0;
+    for (let depth = 0; below?.vlan !== undefined && depth < NESTING_MAX; depth++)
+      below = byIndex.get(below.parent ?? 0);
+    if (below?.index !== uplink.index) return [];
+    const { name, kind = '', macvlanMode, ipvlan, mac = '' } = link;
+    const mode = macvlanMode ?? (ipvlan === undefined ? 'unknown' : `${ipvlan.mode} ${ipvlan.isolation}`);
+    return [{ name, kind, mode, mac, vlan, namespace: -1, vsi: '', reason: '' }];
+  });
+}
+
+/** What a daemon in our namespace has heard needs no second ear. */
+async function listenTo(facts: Facts, seconds: number): Promise<void> {
+  const open = facts.links.filter(
+    ({ link, status }) =>
+      link?.lowerUp && link.mac !== undefined && Object.keys(status?.peer ?? {}).length === 0,
+  );
+  try {
+    const { listen } = await import('./listen.ts');
+    const heard = await listen(
+      open.map(({ link }) => ({ index: link!.index, mac: link!.mac! })),
+      seconds,
+    );
+    for (const [i, link] of open.entries()) link.heard = heard[i]!;
+  } catch (error) {
+    for (const link of open) link.heard = { seconds, failure: (error as Error).message, lldpdus: [] };
+  }
+}

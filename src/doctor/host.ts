@@ -1,0 +1,170 @@
+/** Checks of the host: programs, configuration, daemon, rights. */
+
+import { type Capabilities, type Facts, isUnknown } from './facts.ts';
+import { Check, type Finding, listed, quoted } from './findings.ts';
+
+const OLDEST_NODE = 20;
+/** Lines of a broken configuration that are shown. */
+const PROBLEMS_SHOWN = 5;
+
+export function judgeHost(facts: Facts): Finding[] {
+  return [node(facts), ...configuration(facts), daemon(facts), ...namespace(facts), ...permissions(facts)];
+}
+
+function node({ node: version }: Facts): Finding {
+  const check = new Check('node');
+  if (Number.parseInt(version, 10) >= OLDEST_NODE) return check.ok(`Node.js ${version}`);
+  return check.problem(`Node.js ${version} is older than evbd can run on`, {
+    mend: { do: 'install Node.js 20, 22 or 24' },
+  });
+}
+
+function configuration(facts: Facts): Finding[] {
+  const { configuration: fact, daemon: running, file, evbctl, doctor, root } = facts;
+  const check = new Check('configuration');
+  const other =
+    running.running && running.file !== undefined && running.file !== file ? running.file : undefined;
+  if ('missing' in fact) {
+    if (other !== undefined)
+      return [
+        check.warning(`there is no ${file}; evbd runs with ${other}`, {
+          mend: { run: `${evbctl} doctor --config ${quoted(other)}` },
+        }),
+      ];
+    return [
+      check.problem(`there is no ${file}`, {
+        mend: { do: 'write one; the least is "uplinks: { eth1: {} }" (docs/configuration.md)' },
+      }),
+    ];
+  }
+  if (isUnknown(fact)) {
+    const mend = root ? undefined : { run: `sudo ${doctor}` };
+    return [check.unknown(`${file}: ${fact.unknown}`, mend && { mend })];
+  }
+  if ('problems' in fact) {
+    const { problems } = fact;
+    const shown = problems.slice(0, PROBLEMS_SHOWN).map((text) =>
+      check.problem(text, {
+        mend: { do: `correct it; evbd --check --config ${quoted(file)} tells whether it is right then` },
+      }),
+    );
+    const rest = problems.length - PROBLEMS_SHOWN;
+    return rest > 0 ? [...shown, check.problem(`${file}: ${rest} more of these`)] : shown;
+  }
+  const { uplinks, ports } = fact.config;
+  const named = [...Object.keys(uplinks), ...Object.keys(ports)];
+  if (named.length === 0)
+    return [
+      check.warning(`${file} names no uplink and no port`, {
+        mend: { do: 'name one: "uplinks: { eth1: {} }" (docs/configuration.md)' },
+      }),
+    ];
+  if (!running.running) return [check.ok(`${file} is valid`)];
+  const known = running.links.map(({ name }) => name);
+  const unknown = named.filter((name) => !known.includes(name));
+  const forgotten = known.filter((name) => !named.includes(name));
+  if (unknown.length + forgotten.length === 0) return [check.ok(`${file} is valid`)];
+  const difference = [
+    ...(unknown.length > 0 ? [`does not know ${listed(unknown)}`] : []),
+    ...(forgotten.length > 0 ? [`still has ${listed(forgotten)}`] : []),
+  ].join(' and ');
+  if (other !== undefined)
+    return [
+      check.warning(`evbd runs with ${other} and ${difference}`, {
+        mend: { run: `${evbctl} doctor --config ${quoted(other)}` },
+      }),
+    ];
+  return [check.warning(`${file} has changed: evbd ${difference}`, { mend: { run: `${evbctl} reload` } })];
+}
+
+function daemon({ daemon: fact, evbctl, file, unit, root }: Facts): Finding {
+  const check = new Check('daemon');
+  if (fact.running) {
+    const process = fact.pid === undefined ? '' : `, process ${fact.pid}`;
+    return check.ok(`evbd ${fact.version} is on ${fact.bus}${process}`);
+  }
+  const [reason = '', ...mends] = fact.reason.split('; ');
+  if (fact.process !== undefined) {
+    const { pid, bus, file: theirs } = fact.process;
+    const mend =
+      bus === 'none'
+        ? { do: `start evbd with --bus system instead of --bus none (process ${pid})` }
+        : { run: `evbctl --bus ${quoted(bus)} doctor --config ${quoted(theirs)}` };
+    return check.problem(`${reason}, but process ${pid} is evbd with --bus ${bus}`, { mend });
+  }
+  const sudo = root ? '' : 'sudo ';
+  if (!/^evbd is not on /.test(reason)) {
+    return check.problem(reason, mends.length > 0 ? { mend: { do: mends.join('; ') } } : {});
+  }
+  const bus = evbctl.replace(/^evbctl/, '');
+  const run = unit ? `${sudo}systemctl start evbd` : `${sudo}evbd --config ${quoted(file)}${bus}`;
+  return check.problem(reason, { why: 'nobody negotiates relay or associates guests', mend: { run } });
+}
+
+/** Everything about interfaces is about our network namespace. */
+function namespace({ daemon: fact, doctor }: Facts): Finding[] {
+  if (!fact.running || !fact.elsewhere) return [];
+  return [
+    new Check('namespace').unknown(`evbd (process ${fact.pid}) is in another network namespace`, {
+      why: 'its interfaces are not to be seen from here, so they were not looked at',
+      mend: { run: `nsenter --net=/proc/${fact.pid}/ns/net ${doctor}` },
+    }),
+  ];
+}
+
+function permissions(facts: Facts): Finding[] {
+  const { daemon: fact } = facts;
+  const check = new Check('permissions');
+  if (fact.running) {
+    if (isUnknown(fact.capabilities))
+      return [check.unknown(`what evbd may do is not known: ${fact.capabilities.unknown}`)];
+    const missing = missingOf(fact.capabilities, needsOf(facts));
+    if (missing.length === 0) return [check.ok('evbd has the capabilities that its configuration needs')];
+    return [
+      check.warning(`evbd lacks ${missing.join(' and ')}`, {
+        why: 'slaves in other network namespaces are not seen, modes of slaves cannot be changed',
+        mend: {
+          do: 'in its unit: AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN CAP_NET_BROADCAST; or run it as root',
+        },
+      }),
+    ];
+  }
+  if (isUnknown(facts.capabilities)) return [check.unknown(facts.capabilities.unknown)];
+  const missing = missingOf(facts.capabilities, needsOf(facts));
+  if (missing.length === 0) return [check.ok('this user may run evbd')];
+  const mend = facts.root
+    ? { do: 'give the container these, as docker run --cap-add NET_RAW --cap-add NET_ADMIN does' }
+    : { run: `sudo ${facts.doctor}` };
+  return [
+    check.problem(
+      `this user cannot run evbd: ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing`,
+      {
+        why: 'root can; what only root may see was not looked at',
+        mend,
+      },
+    ),
+  ];
+}
+
+function needsOf({ configuration: fact }: Facts): (keyof Capabilities)[] {
+  if (!('config' in fact)) return ['raw', 'admin'];
+  const { uplinks, ports } = fact.config;
+  const each = Object.values(uplinks);
+  const namespaces = each.some((uplink) => uplink.slaves === 'auto');
+  const modes = each.some((uplink) => uplink['when-relay-refused'] === 'bridge');
+  return [
+    'raw',
+    ...(namespaces || modes || Object.keys(ports).length > 0 ? (['admin'] as const) : []),
+    ...(namespaces ? (['broadcast'] as const) : []),
+  ];
+}
+
+const NAMES: Record<keyof Capabilities, string> = {
+  raw: 'CAP_NET_RAW',
+  admin: 'CAP_NET_ADMIN',
+  broadcast: 'CAP_NET_BROADCAST',
+};
+
+function missingOf(capabilities: Capabilities, needs: readonly (keyof Capabilities)[]): string[] {
+  return needs.filter((need) => !capabilities[need]).map((need) => NAMES[need]);
+}

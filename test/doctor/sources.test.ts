@@ -1,0 +1,161 @@
+/** What /proc and the configurations of other agents say, as recorded from the programs themselves. */
+
+import { describe, expect, it } from 'vitest';
+import { lldpadTransmits, networkdTransmits } from '../../src/doctor/agents.ts';
+import { lldpduOf } from '../../src/doctor/listen.ts';
+import {
+  parseAge,
+  parseCapabilities,
+  parseDuplicate,
+  parseGroups,
+  parsePacketSockets,
+  parseUnixSocket,
+  readText,
+} from '../../src/doctor/procfs.ts';
+
+describe('/proc', () => {
+  it('packet sockets', () => {
+    const text = `sk               RefCnt Type Proto  Iface R Rmem   User   Inode
+00000000437ea80c 3      3    0003   2     1 0      0      3887929
+0000000082575f57 3      3    88cc   0     1 0      998    3888769
+`;
+    expect(parsePacketSockets(text)).toEqual([
+      { etherType: 0x0003, interfaceIndex: 2, inode: '3887929' },
+      { etherType: 0x88cc, interfaceIndex: 0, inode: '3888769' },
+    ]);
+  });
+
+  it('group addresses of one interface', () => {
+    const text = `2    eth1            1     0     333300000001
+2    eth1            3     0     0180c2000000
+12   eth2            1     0     0180c200000e
+`;
+    expect(parseGroups(text, 2)).toEqual(['33:33:00:00:00:01', '01:80:c2:00:00:00']);
+    expect(parseGroups(text, 12)).toEqual(['01:80:c2:00:00:0e']);
+  });
+
+  it('the control socket of lldpad', () => {
+    const text = `Num       RefCount Protocol Flags    Type St Inode Path
+0000000027938440: 00000002 00000000 00000000 0002 01 3879501 @/com/intel/lldpad
+00000000c2892efa: 00000003 00000000 00000000 0001 03 3889772
+`;
+    expect(parseUnixSocket(text, '@/com/intel/lldpad')).toBe('3879501');
+    expect(parseUnixSocket(text, '@/com/intel')).toBeUndefined();
+  });
+
+  it('addresses whose duplicate address detection failed', () => {
+    const line = (flags: string) => `fe800000000000000000000000000001 0a 40 20 ${flags}     eth1\n`;
+    expect(parseDuplicate(line('80'), 10)).toBe(false);
+    expect(parseDuplicate(line('c8'), 10)).toBe(true);
+    expect(parseDuplicate(line('c8'), 11)).toBe(false);
+  });
+
+  it('capabilities', () => {
+    const of = (effective: string) => parseCapabilities(`Name:\tnode\nCapEff:\t${effective}\n`);
+    expect(of('000001ffffffffff')).toEqual({ admin: true, raw: true, broadcast: true });
+    expect(of('0000000000002000')).toEqual({ admin: false, raw: true, broadcast: false });
+    expect(of('0000000000001800')).toEqual({ admin: true, raw: false, broadcast: true });
+    expect(parseCapabilities(undefined)).toBeUndefined();
+  });
+
+  it('the age of a process, whatever its name', () => {
+    const stat = `7 (a) b (c)) S ${Array.from({ length: 18 }, (_, i) => i).join(' ')} 12345 0`;
+    expect(parseAge(stat, '200.50 1.0')).toBeCloseTo(77.05);
+    expect(parseAge(undefined, '200')).toBeUndefined();
+  });
+
+  it('what is no file is not read', () => {
+    expect(readText('/proc/self/ns/net')).toBeUndefined();
+    expect(readText('/dev/zero')).toBeUndefined();
+    expect(readText('/proc/self')).toBeUndefined();
+    expect(readText('/proc/self/comm')).toMatch(/\n$/);
+  });
+});
+
+const LLDPAD = `dcbx : 
+{
+  version = "1.0";
+};
+nearest_customer_bridge : 
+{
+  eth10 : 
+  {
+    adminStatus = 3;
+  };
+  eth1 : 
+  {
+    tlvid00000001 : 
+    {
+      info = "0476E92AC341E6";
+    };
+    adminStatus = 0;
+    tlvid0080c20d : 
+    {
+      enableTx = true;
+    };
+  };
+  eth2 : 
+  {
+    adminStatus = 1;
+  };
+  eth3 : 
+  {
+    adminStatus = 2;
+  };
+  eth4 : 
+  {
+  };
+};
+lldp : 
+{
+  eth1 : 
+  {
+    adminStatus = 3;
+  };
+};
+`;
+
+describe('other agents', () => {
+  it.each([
+    ['eth1', 'customer-bridge', false],
+    ['eth1', 'nearest-bridge', true],
+    ['eth10', 'customer-bridge', true],
+    ['eth2', 'customer-bridge', true],
+    ['eth3', 'customer-bridge', false],
+    ['eth4', 'customer-bridge', false],
+    ['eth5', 'customer-bridge', false],
+    ['eth2', 'nearest-bridge', false],
+  ] as const)('lldpad on %s to the %s address', (link, scope, transmits) => {
+    expect(lldpadTransmits(LLDPAD, link, scope)).toBe(transmits);
+  });
+
+  it.each([
+    ['[Network]\nEmitLLDP=yes', false, true],
+    ['[Network]\nEmitLLDP=customer-bridge', true, false],
+    ['[Network]\n EmitLLDP = customer-bridge', true, false],
+    ['[Network]\n#EmitLLDP=customer-bridge', false, false],
+    ['[Link]\nEmitLLDP=customer-bridge', false, false],
+    ['[Network]\nLLDP=yes', false, false],
+    ['[Network]\nEmitLLDP=customer-bridge\nEmitLLDP=no', false, false],
+  ])('networkd with %j', (text, customer, nearest) => {
+    const of = (scope: 'customer-bridge' | 'nearest-bridge') =>
+      networkdTransmits([{ path: '/a.network', text }], scope).transmits;
+    expect([of('customer-bridge'), of('nearest-bridge')]).toEqual([customer, nearest]);
+  });
+
+  it('networkd: the drop-in has the last word, and is named', () => {
+    const texts = [
+      { path: '/a.network', text: '[Network]\nEmitLLDP=no' },
+      { path: '/a.network.d/b.conf', text: '[Network]\nEmitLLDP=customer-bridge' },
+    ];
+    expect(networkdTransmits(texts, 'customer-bridge')).toEqual({
+      transmits: true,
+      file: '/a.network.d/b.conf',
+    });
+  });
+});
+
+it('frames that are no LLDP, or broken, are not heard', () => {
+  expect(lldpduOf(new Uint8Array(60))).toBeUndefined();
+  expect(lldpduOf(new Uint8Array(3))).toBeUndefined();
+});
