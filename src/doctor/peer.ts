@@ -140,8 +140,7 @@ function relay({ evbctl, file }: Facts, { name, role, uplink }: LinkFacts, statu
   const check = new Check('relay', name);
   const { relay: state, relayReason: reason } = status;
   if (state === 'active') return [check.ok('reflective relay is on')];
-  if (state === 'assumed')
-    return [check.info(reason, { mend: { run: `${evbctl} probe ${quoted(name)}` } })];
+  if (state === 'assumed') return [check.info(reason, { mend: { run: `${evbctl} probe ${quoted(name)}` } })];
   // Of that the neighbour's finding tells.
   if (state === 'no-peer') return [];
   if (state === 'off')
