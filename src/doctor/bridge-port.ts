@@ -1,5 +1,6 @@
 /** Checks of a port of a Linux bridge that plays the switch. */
 
+import { causeOf } from '../runtime/leak-keeper.ts';
 import { type Facts, isUnknown, type LinkFacts } from './facts.ts';
 import { Check, type Finding, listed, quoted } from './findings.ts';
 
@@ -10,7 +11,7 @@ export function judgeBridgePort(facts: Facts, link: LinkFacts): Finding[] {
   if (link.role !== 'bridge' || link.link === undefined) return [];
   const { bridgePort } = link.link;
   const found = [...bridge(facts, link), ...enforce(facts, link)];
-  return bridgePort === undefined ? found : [...found, ...isolated(link), ...leak(link)];
+  return bridgePort === undefined ? found : [...found, ...isolated(facts, link), ...leak(facts, link)];
 }
 
 function bridge({ interfaces }: Facts, { name, link, master, port }: LinkFacts): Finding[] {
@@ -77,28 +78,45 @@ function enforce({ kernelRelease }: Facts, { name, link, port }: LinkFacts): Fin
   ];
 }
 
-function isolated({ name, link, port }: LinkFacts): Finding[] {
+function isolated({ file, evbctl }: Facts, { name, link, port, status }: LinkFacts): Finding[] {
   const check = new Check('isolated', name);
   if (!link!.bridgePort!.isolated) return [check.ok('it is not isolated')];
   if (port?.['reflective-relay'] === 'deny') return [check.ok('it is isolated, and relay is denied')];
+  if (port?.isolated === 'clear') {
+    const when = status === undefined ? 'when evbd runs and relay is requested' : 'while relay is requested';
+    return [check.info(`it is isolated, which is cleared ${when}`)];
+  }
   return [
     check.problem('it is isolated', {
-      why: 'that silently defeats hairpin: nothing is reflected',
+      why: `that silently defeats hairpin: nothing is reflected ("isolated: clear" in ${file} and ${evbctl} reload have evbd clear it)`,
       mend: { run: `bridge link set dev ${quoted(name)} isolated off` },
     }),
   ];
 }
 
-/** With spanning tree off the kernel forwards the group address of EVB like data (lldp.md 1.1). */
-function leak({ name, master, siblings }: LinkFacts): Finding[] {
+/** The kernel forwards the group address of EVB like data, unless spanning tree is on or evbd keeps it from that (lldp.md 1.1). */
+function leak(
+  { interfaces, file, evbctl }: Facts,
+  { name, master, siblings, status, port }: LinkFacts,
+): Finding[] {
   const check = new Check('leak', name);
-  if (master?.bridge === undefined) return [];
-  if (master.bridge.stpState !== 0) return [check.ok(`spanning tree is on at ${master.name}: nothing leaks`)];
+  if (master?.bridge === undefined || isUnknown(interfaces)) return [];
+  const cause = causeOf(master, interfaces);
+  if (cause === undefined) return [check.ok(`${master.name} forwards no EVB frames`)];
   if (siblings.length === 0) return [check.ok(`it is the only port of ${master.name}: nothing can leak`)];
+  if (status?.leak === 'stopped') return [check.ok(status.leakReason)];
+  if (status === undefined && port?.leak !== 'report')
+    return [
+      check.info(`${cause.text}: EVB frames leak to ${listed(siblings)} until evbd runs and stops that`),
+    ];
+  const mend =
+    port?.leak === 'report'
+      ? { do: `"leak: stop" at ${name} in ${file}, then ${evbctl} reload; or: ${cause.mend}` }
+      : { run: cause.mend };
   return [
-    check.problem(`EVB frames leak to ${listed(siblings)}: spanning tree is off at ${master.name}`, {
-      why: 'there they pass for those of a neighbour',
-      mend: { run: `ip link set dev ${quoted(master.name)} type bridge stp_state 1` },
+    check.problem(`EVB frames leak to ${listed(siblings)}`, {
+      why: status?.leakReason ?? cause.text,
+      mend,
     }),
   ];
 }

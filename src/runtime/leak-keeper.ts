@@ -249,7 +249,7 @@ export class LeakKeeper {
 const BRIDGE_GROUP = 1 << 0;
 
 /** As br_handle_frame() of the kernel decides. */
-export function causeOf(bridge: Link, table: Pick<LinkTable, 'links'>): Cause | undefined {
+export function causeOf(bridge: Link, table: { readonly links: readonly Link[] }): Cause | undefined {
   const { name } = bridge;
   const { stpState, vlanFiltering, vlanProtocol } = bridge.bridge ?? {};
   if (stpState === 0) {

@@ -44,6 +44,8 @@ export function status(name: string, more: Partial<LinkStatus> = {}): LinkStatus
     protocol: 'ratified',
     relay: 'active',
     relayReason: 'the bridge reflects',
+    leak: 'none',
+    leakReason: '',
     peer: { chassisId: 'sw', systemName: 'switch', mac: '02:00:00:00:00:99' },
     timers: {},
     counters: { statsFramesInTotal: 3 },

@@ -534,23 +534,71 @@ const PORT: Row[] = [
     '',
   ],
   [
-    'a leak',
-    withLink(port({ siblings: ['swp2', 'swp3'] })),
+    'an isolated port that evbd clears',
+    withLink(
+      port({
+        port: portConfig('{ isolated: clear }'),
+        link: link(2, 'swp1', { master: 3, bridgePort: { ...bridgePort, isolated: true } }),
+      }),
+    ),
+    'info isolated swp1',
+    'cleared while relay is requested',
+    '',
+  ],
+  [
+    'a leak that is to be reported',
+    withLink(
+      port({
+        siblings: ['swp2', 'swp3'],
+        port: portConfig('{ leak: report }'),
+        status: status('swp1', { leak: 'open', leakReason: 'so' }),
+      }),
+    ),
     'problem leak swp1',
     'leak to swp2, swp3',
-    '$ ip link set dev br0 type bridge stp_state 1',
+    '"leak: stop" at swp1 in /etc/evbd/evbd.yaml, then evbctl reload; or: ip link set br0 type bridge stp_state 1',
+  ],
+  [
+    'a leak that cannot be stopped',
+    withLink(port({ siblings: ['swp2'], status: status('swp1', { leak: 'open', leakReason: 'so' }) })),
+    'problem leak swp1',
+    'leak to swp2',
+    '$ ip link set br0 type bridge stp_state 1',
+  ],
+  [
+    'a leak that is stopped',
+    withLink(port({ siblings: ['swp2'], status: status('swp1', { leak: 'stopped', leakReason: 'kept' }) })),
+    'ok leak swp1',
+    'kept',
+    '',
   ],
   [
     'no leak with spanning tree',
     withLink(port({ siblings: ['swp2'], master: bridge(1) })),
     'ok leak swp1',
-    'nothing leaks',
+    'forwards no EVB frames',
+    '',
+  ],
+  [
+    'no leak from the only port',
+    withLink(port({ status: status('swp1', { leak: 'open', leakReason: 'so' }) })),
+    'ok leak swp1',
+    'the only port',
     '',
   ],
 ];
 
 describe('a bridge port', () => {
   it.each(PORT)('%s', (_what, given, check, text, mend) => expectFound(given, check, text, mend));
+
+  it.each([
+    ['{}', 'info', 'until evbd runs'],
+    ['{ leak: report }', 'problem', 'leak to swp2'],
+  ])('leaks where no evbd runs, with %s', (text, result, said) => {
+    const { status: _, ...rest } = port({ siblings: ['swp2'], port: portConfig(text) });
+    const found = judge(withLink(rest, { daemon: down })).find(({ name }) => name === 'leak')!;
+    expect([found.result, found.text]).toEqual([result, expect.stringContaining(said)]);
+  });
 
   it.each([
     ['5.17.9', 'problem'],
