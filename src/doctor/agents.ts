@@ -1,6 +1,7 @@
 /** Which other programs speak or hear the protocols on an interface, by the sockets that the kernel shows, not by names alone. */
 
 import { basename, join, resolve } from 'node:path';
+import process from 'node:process';
 import { ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT, ETHERTYPE_LLDP } from '../../protocols/ethernet/index.ts';
 import type { Agent, Unknown } from './facts.ts';
 import {
@@ -26,6 +27,15 @@ const LISTENERS = ['NetworkManager', 'tcpdump', 'dumpcap'];
 /** `lldp-scope` of the configuration: which group address LLDP goes to. */
 export type Scope = 'customer-bridge' | 'nearest-bridge';
 
+export interface Asked {
+  /** The group address of LLDP on this link. */
+  scope: Scope;
+  /** Process id of the evbd that is asked for its status; `unseen`: there is one, but which one is not known. */
+  ours: number | 'unseen' | undefined;
+  /** It has the link. */
+  served: boolean;
+}
+
 interface Sockets {
   packets: readonly PacketSocketEntry[];
   owners: ReadonlyMap<string, Process>;
@@ -41,46 +51,44 @@ export class AgentFinder {
     this.#sockets = look();
   }
 
-  /** `ours`: the process id of the evbd that is asked for its status; `scope`: the group address of LLDP on this link. */
-  on(
-    link: { index: number; name: string },
-    scope: Scope,
-    ours: number | undefined,
-  ): { found: Agent[] } | Unknown {
+  on(link: { index: number; name: string }, { scope, ours, served }: Asked): { found: Agent[] } | Unknown {
     if ('unknown' in this.#sockets) return this.#sockets;
     const { packets, owners, lldpad, networkd } = this.#sockets;
     const here = packets.filter(
       ({ interfaceIndex }) => interfaceIndex === link.index || interfaceIndex === 0,
     );
     const types = new Map<number, Set<number>>();
-    let unowned = false;
     for (const { etherType, inode } of here) {
       const owner = owners.get(inode);
-      if (owner === undefined) unowned ||= etherType !== ETH_P_ALL && lldpad !== 'somebody';
-      else types.set(owner.pid, (types.get(owner.pid) ?? new Set()).add(etherType));
+      if (owner !== undefined) types.set(owner.pid, (types.get(owner.pid) ?? new Set()).add(etherType));
     }
     const found: Agent[] = [];
     if (lldpad !== undefined) found.push(lldpadOn(link.name, scope, lldpad));
     if (networkd !== undefined) found.push(networkdOn(link.index, scope, networkd));
-    const seen = new Set([ours, networkd?.pid, ...(lldpad instanceof Object ? [lldpad.pid] : [])]);
-    for (const owner of new Map([...owners.values()].map((process) => [process.pid, process])).values()) {
+    const seen = new Set<unknown>([ours, networkd?.pid, ...(lldpad instanceof Object ? [lldpad.pid] : [])]);
+    for (const owner of new Map([...owners.values()].map((each) => [each.pid, each])).values()) {
       const spoken = types.get(owner.pid);
       if (spoken === undefined || seen.has(owner.pid)) continue;
       const agent = agentOf(owner, spoken, scope);
-      if (agent !== undefined) found.push(agent);
+      if (agent === undefined || (agent.program === 'evbd' && ours === 'unseen')) continue;
+      found.push(agent);
     }
-    if (unowned)
-      found.push({ program: 'other', name: '', ecp: speaksEcp(here.map((each) => each.etherType)) });
+    // What is not ours to see: a socket for everything may be lldpd's, and one of them is that of evbd.
+    const hidden = here.filter(({ inode }) => !owners.has(inode)).map(({ etherType }) => etherType);
+    const forAll = hidden.filter((type) => type === ETH_P_ALL).length;
+    const isRoot = process.getuid?.() === 0;
+    if ((forAll < hidden.length && lldpad !== 'somebody') || (!isRoot && forAll > (served ? 1 : 0)))
+      found.push({ program: 'other', name: '', ecp: speaksEcp(hidden) });
     return { found };
   }
 }
 
 /** An evbd in our network namespace, other than the one that is on the bus. */
 export function findEvbd(): { pid: number; bus: string; file: string } | undefined {
-  for (const pid of processIds()) {
-    const process = processOf(pid);
-    if (process === undefined || !isEvbd(process)) continue;
-    return { pid, bus: optionOf(process, '--bus') ?? 'system', file: configOf(process) };
+  for (const pid of processIds('ours')) {
+    const found = processOf(pid);
+    if (found === undefined || !isEvbd(found)) continue;
+    return { pid, bus: optionOf(found, '--bus') ?? 'system', file: configOf(found) };
   }
   return undefined;
 }
@@ -100,13 +108,13 @@ function look(): Sockets | Unknown {
   const speaking = [ETHERTYPE_LLDP, ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT, ETH_P_ALL];
   const packets = parsePacketSockets(text).filter(({ etherType }) => speaking.includes(etherType));
   const control = parseUnixSocket(readText('/proc/net/unix') ?? '', LLDPAD_SOCKET);
-  const pids = processIds();
+  const pids = processIds('perhaps');
   const inodes = new Set(packets.map(({ inode }) => inode));
   if (control !== undefined) inodes.add(control);
   const owners = new Map<string, Process>();
   for (const [inode, pid] of socketOwners(inodes, pids)) {
-    const process = processOf(pid);
-    if (process !== undefined) owners.set(inode, process);
+    const owner = processOf(pid);
+    if (owner !== undefined) owners.set(inode, owner);
   }
   const networkd = pids.map(nameOf).find(({ name }) => name === 'systemd-network');
   return {
@@ -154,10 +162,19 @@ function lldpadOn(link: string, scope: Scope, lldpad: Process | 'somebody'): Age
   if (lldpad === 'somebody') return { program: 'lldpad', name: 'lldpad', ecp: true };
   const { pid, name } = lldpad;
   const file = lldpadFile(lldpad);
-  const text = readText(join(`/proc/${pid}/root`, file));
+  const text = readOf(pid, file);
   const agent: Agent = { program: 'lldpad', name, pid, ecp: true, file };
   if (text === undefined) return agent;
   return { ...agent, transmits: lldpadTransmits(text, link, scope) };
+}
+
+/** A file as a process sees it, which may live in a container; where that is not to be seen, as we do. */
+function readOf(pid: number, file: string): string | undefined {
+  return readText(join(rootOf(pid), file));
+}
+
+function rootOf(pid: number): string {
+  return readLink(`/proc/${pid}/root`) === undefined ? '/' : `/proc/${pid}/root`;
 }
 
 function lldpadFile(process: Process): string {
@@ -209,11 +226,14 @@ const LLDPD_AGENT_TYPE = /^\s*conf\S*\s+lldp\s+agent-type\s+(\S+)/gm;
 /** networkd hears LLDP on most interfaces; whether it sends says the .network file that it has chosen. */
 function networkdOn(index: number, scope: Scope, { pid }: Process): Agent {
   const agent: Agent = { program: 'systemd-networkd', name: 'systemd-networkd', pid, ecp: false };
-  const state = readText(`/run/systemd/netif/links/${index}`);
+  const state = readOf(pid, `/run/systemd/netif/links/${index}`);
   const file = /^NETWORK_FILE=(.*)$/m.exec(state ?? '')?.[1];
   if (state === undefined) return agent;
   if (file === undefined) return { ...agent, transmits: false };
-  const texts = [file, ...dropIns(basename(file))].map((path) => ({ path, text: readText(path) ?? '' }));
+  const texts = [file, ...dropIns(pid, basename(file))].map((path) => ({
+    path,
+    text: readOf(pid, path) ?? '',
+  }));
   return { ...agent, ...networkdTransmits(texts, scope) };
 }
 
@@ -239,11 +259,11 @@ export function networkdTransmits(
 }
 
 /** In systemd's order: by name, and of the same name the first folder's. */
-function dropIns(name: string): string[] {
+function dropIns(pid: number, name: string): string[] {
   const folders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'];
   const paths = new Map<string, string>();
   for (const folder of folders.map((each) => `${each}/systemd/network/${name}.d`)) {
-    for (const file of list(folder))
+    for (const file of list(join(rootOf(pid), folder)))
       if (file.endsWith('.conf') && !paths.has(file)) paths.set(file, join(folder, file));
   }
   return [...paths].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, path]) => path);

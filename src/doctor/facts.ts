@@ -26,6 +26,8 @@ export interface Facts {
   configuration: ConfigurationFact;
   /** systemd knows a unit evbd.service. */
   unit: boolean;
+  /** Of the system bus: what lets evbd own its name, and where that is to be had; absent: it is another bus. */
+  policy?: { installed: boolean; file?: string };
   /** User id 0. */
   root: boolean;
   /** Of this process. */

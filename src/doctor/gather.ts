@@ -3,9 +3,10 @@
 import { accessSync, constants, existsSync } from 'node:fs';
 import { release } from 'node:os';
 import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 import type { Link } from '../../protocols/rtnetlink/index.ts';
 import { type Config, ConfigError, loadConfig } from '../config/config.ts';
-import { hasCode, KernelError } from '../kernel/kernel-error.ts';
+import { hasCode } from '../kernel/kernel-error.ts';
 import type { LinkStatus, SlaveStatus } from '../model.ts';
 import { AgentFinder, configOf, findEvbd } from './agents.ts';
 import type {
@@ -44,6 +45,9 @@ const BUS_TIMEOUT = 5_000;
 const UNIT_FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map(
   (folder) => `${folder}/systemd/system`,
 );
+const POLICY_FOLDERS = ['/usr/share', '/etc', '/usr/local/share'].map(
+  (folder) => `${folder}/dbus-1/system.d`,
+);
 const SLAVE_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'];
 /** VLAN devices on top of each other; the kernel takes less. */
 const NESTING_MAX = 8;
@@ -69,6 +73,7 @@ export async function gather(options: GatherOptions): Promise<Facts> {
     configuration,
     unit:
       existsSync('/run/systemd/system') && UNIT_FOLDERS.some((each) => existsSync(`${each}/evbd.service`)),
+    ...(bus === 'system' && { policy: policy() }),
     root: process.getuid?.() === 0,
     capabilities: capabilitiesOf('self'),
     daemon,
@@ -79,6 +84,15 @@ export async function gather(options: GatherOptions): Promise<Facts> {
   };
   if (listen > 0) await listenTo(facts, listen);
   return facts;
+}
+
+/** What lets evbd own its name on the system bus: whether it is there, and ours to be put there. */
+function policy(): NonNullable<Facts['policy']> {
+  const name = 'org.evbd1.conf';
+  const installed = POLICY_FOLDERS.some((folder) => existsSync(`${folder}/${name}`));
+  const places = ['../../../systemd/', '../../systemd/'].map((up) => new URL(up + name, import.meta.url));
+  const file = places.map((place) => fileURLToPath(place)).find((place) => existsSync(place));
+  return { installed, ...(file && { file }) };
 }
 
 function readConfiguration(file: string): ConfigurationFact {
@@ -180,7 +194,7 @@ async function lookAtLink(
   const master = all.find(({ index }) => index === link?.master);
   const isPort = port !== undefined || (uplink === undefined && link?.bridgePort !== undefined);
   const scope = (uplink ?? port)?.interop['lldp-scope'] ?? 'customer-bridge';
-  const pid = daemon.running ? daemon.pid : daemon.process?.pid;
+  const ours = daemon.running ? (daemon.pid ?? 'unseen') : daemon.process?.pid;
   const driver = link === undefined ? undefined : driverOf(link);
   return {
     name,
@@ -201,7 +215,8 @@ async function lookAtLink(
     firmware: link === undefined ? { unknown: 'there is no such interface' } : await firmwareOf(link, driver),
     groups: link === undefined ? { unknown: 'there is no such interface' } : groupsOf(link),
     ipv6: link === undefined ? { unknown: 'there is no such interface' } : ipv6Of(link),
-    agents: link === undefined ? { found: [] } : finder.on(link, scope, pid),
+    agents:
+      link === undefined ? { found: [] } : finder.on(link, { scope, ours, served: status !== undefined }),
     slaves: status?.slaves ?? (link === undefined ? [] : slavesOf(link, all)),
   };
 }
@@ -225,6 +240,8 @@ const FIRMWARE_FLAGS: Readonly<Record<string, boolean>> = {
   'disable-fw-lldp': false,
 };
 
+const FIRMWARE_DRIVERS = ['ice', 'i40e'];
+
 async function firmwareOf({ index, kind }: Link, driver: string | undefined): Promise<Firmware> {
   if (kind !== undefined) return { agent: 'none' };
   try {
@@ -234,10 +251,9 @@ async function firmwareOf({ index, kind }: Link, driver: string | undefined): Pr
     if (found === undefined) return { agent: 'none' };
     return { agent: FIRMWARE_FLAGS[found[0]] === found[1] ? 'on' : 'off' };
   } catch (error) {
-    const reason = error instanceof KernelError ? error.message : String(error);
-    return {
-      unknown: hasCode(error, 'ENOENT') ? 'this kernel does not tell it' : `${driver ?? ''} ${reason}`.trim(),
-    };
+    if (driver !== undefined && !FIRMWARE_DRIVERS.includes(driver)) return { agent: 'none' };
+    if (hasCode(error, 'ENOENT')) return { unknown: 'this kernel does not tell it' };
+    return { unknown: (error as Error).message };
   }
 }
 

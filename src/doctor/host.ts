@@ -8,7 +8,14 @@ const OLDEST_NODE = 20;
 const PROBLEMS_SHOWN = 5;
 
 export function judgeHost(facts: Facts): Finding[] {
-  return [node(facts), ...configuration(facts), daemon(facts), ...namespace(facts), ...permissions(facts)];
+  return [
+    node(facts),
+    ...configuration(facts),
+    daemon(facts),
+    ...policy(facts),
+    ...namespace(facts),
+    ...permissions(facts),
+  ];
 }
 
 function node({ node: version }: Facts): Finding {
@@ -99,6 +106,23 @@ function daemon({ daemon: fact, evbctl, file, unit, root }: Facts): Finding {
   const bus = evbctl.replace(/^evbctl/, '');
   const run = unit ? `${sudo}systemctl start evbd` : `${sudo}evbd --config ${quoted(file)}${bus}`;
   return check.problem(reason, { why: 'nobody negotiates relay or associates guests', mend: { run } });
+}
+
+/** Without, the system bus gives its name to nobody, root included. A daemon that runs has it. */
+function policy({ daemon: fact, policy: is, root }: Facts): Finding[] {
+  if (fact.running || is === undefined) return [];
+  const check = new Check('bus-policy');
+  if (is.installed) return [check.ok('the system bus lets evbd own org.evbd1')];
+  const place = '/usr/share/dbus-1/system.d';
+  return [
+    check.problem('the system bus lets nobody own org.evbd1', {
+      why: 'evbd ends when it cannot have its name',
+      mend:
+        is.file === undefined
+          ? { do: `put systemd/org.evbd1.conf of evbd into ${place}` }
+          : { run: `${root ? '' : 'sudo '}install -D -m 644 ${quoted(is.file)} ${place}/org.evbd1.conf` },
+    }),
+  ];
 }
 
 /** Everything about interfaces is about our network namespace. */

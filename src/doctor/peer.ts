@@ -20,7 +20,7 @@ export function judgePeer(facts: Facts, link: LinkFacts): Finding[] {
       }),
     ];
   return [
-    ...groups(facts, link, status),
+    ...groups(facts, link),
     neighbour(facts, link, status),
     ...relay(facts, link, status),
     ...echo(link, status),
@@ -72,7 +72,7 @@ function silent(check: Check, { seconds, lldpdus }: Heard, role: LinkFacts['role
 }
 
 /** While evbd runs, its sockets have the card receive the group addresses. */
-function groups({ unit }: Facts, { name, groups: fact }: LinkFacts, _status: LinkStatus): Finding[] {
+function groups({ unit }: Facts, { name, groups: fact }: LinkFacts): Finding[] {
   const check = new Check('group-address', name);
   if (isUnknown(fact)) return [check.unknown(`what the interface receives is not known: ${fact.unknown}`)];
   if (fact.addresses.includes(NEAREST_CUSTOMER_BRIDGE))

@@ -1,6 +1,15 @@
 /** Small readers of /proc and /sys. Nothing here throws: what is not there, or not to be read, is undefined. */
 
-import { closeSync, constants, fstatSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  statSync,
+} from 'node:fs';
 import type { Capabilities } from './facts.ts';
 
 const FILE_MAX = 1024 * 1024;
@@ -13,6 +22,8 @@ const CAP_NET_RAW = 13n;
 export function readText(path: string): string | undefined {
   let fd: number | undefined;
   try {
+    // To open a device may do something already.
+    if (!statSync(path).isFile()) return undefined;
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     if (!fstatSync(fd).isFile()) return undefined;
     const chunks: Buffer[] = [];
@@ -126,12 +137,13 @@ export function processOf(pid: number): Process | undefined {
   return { pid, name, args: (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1) };
 }
 
-/** Processes, as far as can be told only those of our network namespace. */
-export function processIds(): number[] {
+/** The processes of our network namespace; `perhaps`: and those of which that cannot be told. */
+export function processIds(which: 'ours' | 'perhaps'): number[] {
   const ours = readLink('/proc/self/ns/net');
+  const unseen = which === 'perhaps' ? ours : undefined;
   return list('/proc').flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
-    return (readLink(`/proc/${name}/ns/net`) ?? ours) === ours ? Number(name) : [];
+    return (readLink(`/proc/${name}/ns/net`) ?? unseen) === ours ? Number(name) : [];
   });
 }
 

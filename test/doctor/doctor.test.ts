@@ -1,5 +1,6 @@
 /** Each fault made for real, as far as the kernel lets: doctor names it, and what it tells to do, done literally, ends it. */
 
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import process from 'node:process';
@@ -10,7 +11,10 @@ import { LLDPAD_PROGRAMS, Lldpad } from '../support/lldpad.ts';
 import { needs } from '../support/needs.ts';
 import { eventually, Host, type Outcome, World } from '../support/world.ts';
 
-const ready = needs({ networkNamespace: true, programs: ['ip', 'bridge', 'dbus-daemon', 'sysctl'] });
+const ready = needs({
+  networkNamespace: true,
+  programs: ['ip', 'bridge', 'dbus-daemon', 'sysctl', 'python3'],
+});
 const dist = fileURLToPath(new URL('../../dist/src/', import.meta.url));
 const TIMEOUT = 120_000;
 const NETWORKD = '/lib/systemd/systemd-networkd';
@@ -110,6 +114,19 @@ function guest(address: string, mode = 'vepa'): void {
 }
 const GUEST = '52:54:00:00:00:01';
 
+/** A program that hears LLDP; it ends with its standard input. */
+async function listener(): Promise<ChildProcess> {
+  const program = `
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88cc))
+s.bind(("eth1", 0x88cc))
+print("on", flush=True)
+sys.stdin.read()`;
+  const child = world.start('sta', ['python3', '-c', program], {}, 'pipe');
+  await once(child.stdout!, 'data');
+  return child;
+}
+
 describe.runIf(ready)('evbctl doctor', { timeout: TIMEOUT }, () => {
   describe('where nothing runs yet', () => {
     inWorld();
@@ -167,6 +184,7 @@ describe.runIf(ready)('evbctl doctor', { timeout: TIMEOUT }, () => {
         const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
         const command = [process.execPath, `${dist}cli/evbctl.js`, '--bus', station.bus, 'doctor', '--json'];
         const options = ['--config', file, '--listen', '1'];
+        const stranger = await listener();
         const { status, stdout, stderr } = await world.run('sta', ...asNobody, ...command, ...options);
         expect({ status, stderr }).toEqual({ status: 1, stderr: '' });
         const { checks }: { checks: Told[] } = JSON.parse(stdout);
@@ -176,6 +194,11 @@ describe.runIf(ready)('evbctl doctor', { timeout: TIMEOUT }, () => {
           result: 'unknown',
           text: expect.stringContaining('CAP_NET_RAW'),
         });
+        expect(checks.find(({ name }) => name === 'lldp-agent')).toMatchObject({
+          result: 'unknown',
+          text: expect.stringContaining('not to be seen by this user'),
+        });
+        stranger.stdin!.end();
         const asRoot = await paste(station, `${told.mend} --json`);
         rmSync(file);
         expect(JSON.parse(asRoot.stdout).checks).toContainEqual(
@@ -500,10 +523,7 @@ describe.runIf(ready)('evbctl doctor', { timeout: TIMEOUT }, () => {
     });
 
     it('a program that nobody knows hears LLDP', async () => {
-      const program =
-        'import socket,sys;s=socket.socket(17,3,socket.htons(0x88cc));s.bind(("eth1",0x88cc));print("on",flush=True);sys.stdin.read()';
-      const stranger = world.start('sta', ['python3', '-c', program], {}, 'pipe');
-      await once(stranger.stdout!, 'data');
+      const stranger = await listener();
       expect(await finding(station, 'lldp-agent', 'eth1')).toMatchObject({
         result: 'warning',
         text: expect.stringMatching(/^python3 \(process \d+\) takes LLDP too/),
