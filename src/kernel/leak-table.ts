@@ -122,7 +122,12 @@ export class LeakTable extends NetlinkRequests {
 
   async #read(): Promise<Contents> {
     const what = `read the nftables table ${TABLE}`;
-    const [generation] = await this.request(what, NFT_MSG_GETGEN, 0, encodeGetGeneration(), decodeGeneration);
+    const asked = this.request(what, NFT_MSG_GETGEN, 0, encodeGetGeneration(), decodeGeneration);
+    const [generation] = await asked.catch((error) => {
+      // What nfnetlink says where nobody answers such requests.
+      if (!hasCode(error, 'EINVAL')) throw error;
+      throw new KernelError(what, 'EOPNOTSUPP', 'this kernel has no nftables');
+    });
     const ofTable = encodeGetOfTable(TABLE);
     const found = this.request(what, NFT_MSG_GETTABLE, 0, ofTable, decodeTableFlags);
     const [flags] = await this.unless('ENOENT', found);

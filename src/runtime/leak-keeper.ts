@@ -28,7 +28,7 @@ export interface LeakKeeperOptions {
 /** Pause before somebody else's change is put right again, and after what may go better the next time, milliseconds. */
 const CORRECTION_PAUSE = 1_000;
 const RETRY_AFTER = 5_000;
-const TRANSIENT = ['EAGAIN', 'EBADMSG', 'EBUSY', 'EINTR', 'ENOBUFS', 'ENOMEM', 'ERESTART', 'ETIMEDOUT'];
+const TRANSIENT = 'EAGAIN EBADMSG EBUSY EINTR EMFILE ENFILE ENOBUFS ENOMEM ERESTART ETIMEDOUT'.split(' ');
 
 const NONE: Leak = { state: 'none', reason: '' };
 
@@ -204,10 +204,13 @@ export class LeakKeeper {
     }
   }
 
-  /** Ours and not wanted any more, or of nobody: the interface is gone. */
+  /**
+   * Ours and not wanted any more. What is of nobody, as the interface is gone, goes with our last one; before, another evbd may know
+   * of an interface that we shall hear of only now.
+   */
   #isStale(index: number, wanted: ReadonlySet<number>): boolean {
     if (wanted.has(index)) return false;
-    return this.#journal.has(index) || this.#options.links.get(index) === undefined;
+    return this.#journal.has(index) || (wanted.size === 0 && this.#options.links.get(index) === undefined);
   }
 
   async #write(journal: ReadonlySet<number>): Promise<void> {
