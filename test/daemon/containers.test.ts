@@ -40,7 +40,7 @@ beforeEach(async () => {
   await bridge.start();
   await station.start();
   await station.must('wait', 'eth1', 'relay');
-});
+}, 60_000);
 afterEach(() => world?.end());
 
 const onHost = (command: string) => world.in('sta', ...words(`ip ${command}`));
