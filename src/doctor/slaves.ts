@@ -150,17 +150,16 @@ function unsettled(check: Check, { link, id, state, filters, reason }: VsiStatus
 }
 
 /** What is so by design, and learnt late by most. */
-function limits({ name, slaves }: LinkFacts): Finding[] {
+function limits({ name, slaves, status }: LinkFacts): Finding[] {
   const found: Finding[] = [];
-  const guests = slaves.filter(isMacvlan);
-  const host = guests.some((slave) => slave.kind === 'macvlan' && slave.namespace < 0 && isVepa(slave));
-  if (guests.length > 0 && !host)
+  const reflects = status?.relay === 'active' || status?.relay === 'assumed';
+  if (slaves.some(isMacvlan) && !reflects)
     found.push(
       new Check('host-to-guest', name).info(
         'this host and its macvlan and macvtap guests do not reach each other',
         {
-          why: 'by design of macvlan; the host needs a slave of its own, with an address, to be reached by',
-          mend: { run: `ip link add link ${quoted(name)} name evbhost0 type macvlan mode vepa` },
+          why: 'what they say to each other goes to the switch, and comes back only with reflective relay',
+          mend: { do: 'reflective relay at the switch port' },
         },
       ),
     );

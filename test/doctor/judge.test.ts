@@ -947,16 +947,21 @@ describe('slaves', () => {
     ]);
   });
 
+  it.each([['ipvlan', [slave('ip0', { kind: 'ipvlan', mode: 'l2 vepa', mac: UPLINK_MAC })], ['ipvlan']]])(
+    'limits by design are told once: %s',
+    (_what, slaves, told) => {
+      const found = judge(on(...slaves)).filter(({ result }) => result !== 'ok');
+      expect(found.map(({ name, result }) => [name, result])).toEqual(told.map((name) => [name, 'info']));
+    },
+  );
+
   it.each([
-    ['guests', [slave('tap0')], ['host-to-guest']],
-    [
-      'guests, and a slave of the host',
-      [slave('tap0'), slave('mv0', { kind: 'macvlan', mac: '52:54:00:00:00:02' })],
-      [],
-    ],
-    ['ipvlan', [slave('ip0', { kind: 'ipvlan', mode: 'l2 vepa', mac: UPLINK_MAC })], ['ipvlan']],
-  ])('limits by design are told once: %s', (_what, slaves, told) => {
-    const found = judge(on(...slaves)).filter(({ result }) => result !== 'ok');
-    expect(found.map(({ name, result }) => [name, result])).toEqual(told.map((name) => [name, 'info']));
+    ['active', false],
+    ['assumed', false],
+    ['refused', true],
+    ['no-peer', true],
+  ] as const)('with relay %s the host may be out of reach of its guests: %s', (relay, told) => {
+    const given = withLink(uplink({ slaves: [slave('tap0')], status: status('eth1', { relay }) }));
+    expect(judge(given).some(({ name }) => name === 'host-to-guest')).toBe(told);
   });
 });
