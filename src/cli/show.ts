@@ -37,8 +37,9 @@ function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Termin
   page.field('VSIs', census(vsis.filter((vsi) => vsi.link === name)));
   for (const [i, slave] of slaves.slice(0, SLAVES_SHOWN).entries())
     page.field(i === 0 ? 'slaves' : '', slaveText(slave));
-  if (slaves.length > SLAVES_SHOWN)
-    page.field('', `and ${slaves.length - SLAVES_SHOWN} more (evbctl status ${name} --json)`);
+  // Of very many D-Bus tells the first and their number.
+  const more = Math.max(slaves.length, counters['slaves'] ?? 0) - SLAVES_SHOWN;
+  if (more > 0) page.field('', `and ${more} more (evbctl status ${name} --json)`);
   if (Object.keys(timers).length > 0) page.field('timers', timersText(timers));
   const counts = Object.entries(counters).filter(([, count]) => count > 0);
   page.field('counters', counts.map(([counter, count]) => `${counter} ${count}`).join(', ') || 'all zero');

@@ -159,6 +159,8 @@ const schema = v.strictObject(
     limits: section({
       'vsis-per-link': v.optional(integer(1, 65535), 4096),
       'frames-per-second': v.optional(integer(1, 1_000_000), 2000),
+      'slaves-per-uplink': v.optional(integer(1, 65535), 2048),
+      'slaves-per-namespace': v.optional(integer(1, 65535), 64),
     }),
     uplinks: named(interfaceName, uplink),
     ports: named(interfaceName, port),

@@ -1,8 +1,10 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { CAPABILITY_STATION_ONLY } from '../../protocols/lldp-codec/index.ts';
 import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
 import { VSIID_UUID, vsiKey } from '../../protocols/vdp/index.ts';
 import type { UplinkConfig } from '../config/config.ts';
 import type { Slave, SwitchedSlave } from '../kernel/slave-watch.ts';
+import { TokenBucket } from '../link/token-bucket.ts';
 import { EvbError, type ProbeReport, type SlaveStatus, type VsiRequest, type VsiStatus } from '../model.ts';
 import type { LinkUp } from '../port/role.ts';
 import {
@@ -25,6 +27,12 @@ import { interopOptions, lldpTiming, systemDescription } from './settings.ts';
 import { probeReport, slaveStatus, vsiStatus } from './status.ts';
 
 const DEFAULT_TIMEOUT = 20_000;
+/** Of putting the rules into force; slaves that change without end, as a container can make them do, wait for the next. */
+const ROUNDS_PER_SECOND = 20;
+/** Milliseconds until what the store has not taken is tried again. */
+const STORE_RETRY = 5_000;
+/** Slaves that status tells of; how many there are is counted. */
+const SLAVES_LISTED = 256;
 const OWNER_DBUS = 'dbus';
 /** Kinds of links that get no frames for other addresses, however well these are reflected. */
 const HEAR_THEMSELVES_ONLY = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'];
@@ -63,6 +71,12 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   #verdict: Verdict['slaves'] = new Map();
   #round: Promise<void> | undefined;
   #due = false;
+  #stopping = false;
+  readonly #pace = new TokenBucket(ROUNDS_PER_SECOND, now());
+  readonly #retryAlarm = new Alarm(() => this.#associate());
+  /** Slaves that the limits leave without VSI, and whether the log has said so. */
+  #beyond = 0;
+  #beyondSaid = false;
   /** Something is new for those that the bridge has refused for good. */
   #again = false;
   readonly #fallback = new Fallback();
@@ -90,6 +104,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     this.applyCommon(before, settings);
     this.perform(this.machine.setPolicy(stationPolicy(settings), now()));
     this.#again = true;
+    this.#beyondSaid = false;
     this.#associate();
     this.#modes.reshape(true);
   }
@@ -220,10 +235,16 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     await Promise.all([...this.machine.vsis.values()].map((vsi) => this.#end(vsi).catch(() => {})));
   }
 
+  protected override get counters(): Record<string, number> {
+    return { ...super.counters, slaves: this.#slaves?.length ?? 0, slavesBeyondLimits: this.#beyond };
+  }
+
   protected override get slaves(): SlaveStatus[] {
-    return (this.#slaves ?? []).map((slave) =>
-      slaveStatus(slave, this.#verdict.get(slave.serial), this.machine.vsis, this.#modes.refusal(slave)),
-    );
+    return (this.#slaves ?? [])
+      .slice(0, SLAVES_LISTED)
+      .map((slave) =>
+        slaveStatus(slave, this.#verdict.get(slave.serial), this.machine.vsis, this.#modes.refusal(slave)),
+      );
   }
 
   /** Puts the rules into force, one round at a time, always for the newest slaves. */
@@ -237,56 +258,94 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   async #rounds(): Promise<void> {
     // What goes on in this turn belongs to the first round.
     await Promise.resolve();
-    while (this.#due && !this.released && this.#slaves !== undefined) {
+    while (this.#due && !this.released && !this.#stopping && this.#slaves !== undefined) {
+      if (!this.#pace.take(now())) {
+        await pause(1000 / ROUNDS_PER_SECOND);
+        continue;
+      }
       this.#due = false;
       try {
-        await this.#judge();
+        await this.#judge(this.#slaves);
       } catch (error) {
         this.log('error', `rules are not put into force: ${(error as Error).message}`);
       }
     }
   }
 
-  async #judge(): Promise<void> {
-    const { config, rules } = this.#settings;
+  async #judge(slaves: readonly Slave[]): Promise<void> {
+    const { config, rules, limits } = this.#settings;
     const auto = config.slaves === 'auto';
     const again = this.#again;
     this.#again = false;
-    const { want, unwant, slaves } = this.#association.judge(
-      auto ? this.#slaves!.map((slave) => ruledSlave(slave, this.#modes.switched(slave))) : [],
+    const verdict = this.#association.judge(
+      auto ? slaves.map((slave) => ruledSlave(slave, this.#modes.switched(slave))) : [],
       rules,
       this.machine.vsis,
       (filters, attempt) => ({ idFormat: VSIID_UUID, id: derivedId(filters, attempt) }),
       again,
+      { perUplink: limits['slaves-per-uplink'], perNamespace: limits['slaves-per-namespace'] },
     );
-    this.#verdict = slaves;
-    await Promise.all(
-      unwant.map(async (key) => {
-        await this.#durably(key, undefined);
-        this.perform(this.machine.unwant(key, undefined, now()));
-      }),
-    );
-    await Promise.all(want.map((wish) => this.#wantByRule(wish)));
+    this.#verdict = verdict.slaves;
+    this.#sayBeyond(verdict.beyond);
+    const ended = await Promise.all(verdict.unwant.map((key) => this.#unwantByRule(key)));
+    const begun = await Promise.all(verdict.want.map((wish) => this.#wantByRule(wish)));
+    if (![...ended, ...begun].every(Boolean)) {
+      this.#again ||= again;
+      this.#retryAlarm.set(now() + STORE_RETRY);
+    }
     this.#modes.reshape();
     this.linkChanged();
   }
 
-  async #wantByRule(wish: RuledVsi): Promise<void> {
+  /** Once: who makes slaves without end shall not fill the log as well. */
+  #sayBeyond(count: number): void {
+    this.#beyond = count;
+    if (count === 0 || this.#beyondSaid) return;
+    this.#beyondSaid = true;
+    const which = 'limits: slaves-per-uplink, slaves-per-namespace';
+    this.log('warn', `${count} slaves are beyond the limits and get no VSI (${which}; evbctl status)`);
+  }
+
+  /** False: the store has not taken it, and it goes on as it was. */
+  async #unwantByRule(key: string): Promise<boolean> {
+    try {
+      await this.#durably(key, undefined);
+    } catch {
+      return false;
+    }
+    this.perform(this.machine.unwant(key, undefined, now()));
+    return true;
+  }
+
+  /** False: the store has not taken it. */
+  async #wantByRule(wish: RuledVsi): Promise<boolean> {
     const { command, owner, profile } = wish;
+    const key = vsiKey(command);
     const objection = () => this.machine.objection(command, owner)?.message;
     const refusal = objection();
-    const key = vsiKey(command);
-    if (refusal === undefined) await this.#durably(key, wish);
+    if (refusal === undefined) {
+      try {
+        await this.#durably(key, wish);
+      } catch (error) {
+        this.#unassociated(key, (error as Error).message);
+        return false;
+      }
+    }
     const since = refusal ?? objection();
     if (since === undefined) {
       this.perform(this.machine.want(command, owner, profile, undefined, now()));
-      return;
+      return true;
     }
-    if (refusal === undefined) await this.#makeDurable(key);
     const { filters } = command;
     this.log('warn', `${owner}: ${filters[0]!.mac}/${filters[0]!.vid} is not associated: ${since}`);
+    this.#unassociated(key, since);
+    if (refusal === undefined) this.report(this.#makeDurable(key), `VSI of ${owner} is not durable`);
+    return true;
+  }
+
+  #unassociated(key: string, reason: string): void {
     for (const [serial, verdict] of this.#verdict)
-      if ('vsi' in verdict && verdict.vsi === key) this.#verdict.set(serial, { reason: since });
+      if ('vsi' in verdict && verdict.vsi === key) this.#verdict.set(serial, { reason });
   }
 
   protected override restoreKernel(): Promise<void> {
@@ -451,11 +510,16 @@ function stationPolicy({ config, limits }: LinkSettings<UplinkConfig>): StationP
 }
 
 /** Of VLAN devices on top of each other the one that the slave stands on counts. */
-function ruledSlave({ serial, vepa, mac, vlans }: Slave, switched: boolean): RuledSlave {
+function ruledSlave(slave: Slave, switched: boolean): RuledSlave {
+  const { serial, name, namespaceId, kind, vepa, up, mac, vlans } = slave;
   const vid = vlans[0]?.id;
   return {
     serial,
+    name,
+    up,
     vepa: vepa || switched,
+    sharesMac: kind === 'ipvlan' || kind === 'ipvtap',
+    ...(namespaceId === undefined ? {} : { namespaceId }),
     ...(mac === undefined ? {} : { mac }),
     ...(vid === undefined ? {} : { vid }),
   };

@@ -1,15 +1,28 @@
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import { type FilterEntry, type VsiCommand, vsiKey } from '../../protocols/vdp/index.ts';
 import type { Profile } from '../config/profile.ts';
-import { isRule, type Owner, type StationVsi } from './vsi.ts';
+import { isRule, type Owner, type StationVsi, samePair } from './vsi.ts';
 
-/** A slave as far as rules care; `serial` is its own as long as it lives. */
+/** A slave as far as rules care; `serial` is its own as long as it lives, and the smaller the longer it is known. */
 export interface RuledSlave {
   serial: number;
+  name: string;
+  /** Id of the namespace that it is in; absent: ours. */
+  namespaceId?: number;
   vepa: boolean;
+  up: boolean;
+  /** Its MAC is that of the uplink, which others share by nature (ipvlan). */
+  sharesMac: boolean;
   mac?: MacAddress;
   /** Of the VLAN device that it stands on; absent: none. */
   vid?: number;
+}
+
+/** How many slaves have VSIs, so that who may make interfaces in a container does not take what is there for all. */
+export interface SlaveBounds {
+  perUplink: number;
+  /** Of one namespace that is not ours. */
+  perNamespace: number;
 }
 
 /** A rule that is about this uplink. */
@@ -34,12 +47,21 @@ export interface Verdict {
   unwant: string[];
   /** By serial number: the key of the slave's VSI, or why it has none. */
   slaves: Map<number, { vsi: string } | { reason: string }>;
+  /** How many have none because others are within the bounds. */
+  beyond: number;
 }
 
 interface Pair {
   filter: FilterEntry;
   rule: Rule;
   serials: number[];
+}
+
+/** What a slave stands for by its rule. */
+interface Claim extends Omit<Pair, 'serials'> {
+  slave: RuledSlave;
+  /** It did so when it was last looked at. */
+  held: boolean;
 }
 
 /** Takes the place of a VSI's id that is in use: the next one for these filters. */
@@ -49,8 +71,9 @@ export type DeriveId = (
 ) => Pick<VsiCommand, 'idFormat' | 'id'>;
 
 /**
- * Which VSIs the slaves of an uplink stand for, by the first rule that matches each. Slaves with the same MAC and VID (ipvlan) are
- * one VSI. A slave whose address changes keeps its VSI, which changes its filter. What somebody else asks for goes first.
+ * Which VSIs the slaves of an uplink stand for, by the first rule that matches each. A slave whose address changes keeps its VSI,
+ * which changes its filter. ipvlan slaves with the same VID are one VSI; of others with the same MAC and VID one stands for it: a
+ * slave may have been given the address of another to take its place. What somebody else asks for goes first.
  */
 export class Association {
   /** Slaves that stood for a VSI when they were last looked at. */
@@ -63,8 +86,9 @@ export class Association {
     vsis: ReadonlyMap<string, StationVsi>,
     deriveId: DeriveId,
     again: boolean,
+    bounds: SlaveBounds,
   ): Verdict {
-    const verdict: Verdict = { want: [], unwant: [], slaves: new Map() };
+    const verdict: Verdict = { want: [], unwant: [], slaves: new Map(), beyond: 0 };
     const others = new Map<FilterEntry['mac'], { entry: FilterEntry; vsi: StationVsi }[]>();
     for (const vsi of vsis.values()) {
       if (vsi.wanted === undefined || isRule(vsi.owner)) continue;
@@ -74,27 +98,36 @@ export class Association {
         else held.push({ entry, vsi });
       }
     }
-    const pairs = new Map<string, Pair>();
+    const ruled = [...vsis.values()].filter(
+      ({ owner, wanted, failed }) => isRule(owner) && (wanted !== undefined || failed),
+    );
+    const held = new Set([...this.#serials.values()].flat());
+    // After a start it is the pairs that tell.
+    const begun = this.#serials.size > 0;
+    const heldPairs = new Set(
+      begun ? [] : ruled.flatMap(({ wanted, command }) => (wanted ?? command).filters.map(textOf)),
+    );
+    const claims: Claim[] = [];
     for (const slave of slaves) {
       const found = pairOf(slave, rules);
       if ('reason' in found) {
         verdict.slaves.set(slave.serial, found);
         continue;
       }
-      const taken = others.get(found.filter.mac)?.find(({ entry }) => sameVid(entry, found.filter))?.vsi;
+      const { filter, rule } = found;
+      const taken = others
+        .get(filter.mac)
+        ?.find(({ entry, vsi }) => samePair(filter, `rule:${rule.number}`, entry, vsi.owner))?.vsi;
       if (taken !== undefined) {
-        const reason = `rule ${found.rule.number} steps back: VSI ${taken.id} of ${taken.owner} has its address`;
+        const reason = `rule ${rule.number} steps back: VSI ${taken.id} of ${taken.owner} has its address`;
         verdict.slaves.set(slave.serial, { reason });
         continue;
       }
-      const pair = pairs.get(textOf(found.filter));
-      if (pair === undefined) pairs.set(textOf(found.filter), { ...found, serials: [slave.serial] });
-      else pair.serials.push(slave.serial);
+      const holds = held.has(slave.serial) || heldPairs.has(textOf(filter));
+      claims.push({ ...found, slave, held: holds });
     }
+    const pairs = contested(bounded(claims, bounds, verdict), verdict);
 
-    const ruled = [...vsis.values()].filter(
-      ({ owner, wanted, failed }) => isRule(owner) && (wanted !== undefined || failed),
-    );
     const left = new Map(ruled.map((vsi) => [vsi.key, vsi]));
     const serials = new Map<string, readonly number[]>();
     const assign = (
@@ -142,6 +175,70 @@ export class Association {
   }
 }
 
+/** Those within the bounds: who has a place keeps it, then those of our namespace, then as they came. */
+function bounded(claims: Claim[], { perUplink, perNamespace }: SlaveBounds, verdict: Verdict): Claim[] {
+  const ordered = [...claims].sort(
+    (a, b) => Number(b.held) - Number(a.held) || ownFirst(a, b) || a.slave.serial - b.slave.serial,
+  );
+  const counts = new Map<number, number>();
+  let total = 0;
+  return ordered.filter(({ slave: { serial, namespaceId } }) => {
+    const count = namespaceId === undefined ? 0 : (counts.get(namespaceId) ?? 0);
+    const limit =
+      total >= perUplink
+        ? `slaves-per-uplink (${perUplink} have VSIs)`
+        : count >= perNamespace
+          ? `slaves-per-namespace (${perNamespace} of namespace ${namespaceId} have VSIs)`
+          : undefined;
+    if (limit !== undefined) {
+      verdict.slaves.set(serial, { reason: `one too many for limits: ${limit}` });
+      verdict.beyond++;
+      return false;
+    }
+    total++;
+    if (namespaceId !== undefined) counts.set(namespaceId, count + 1);
+    return true;
+  });
+}
+
+/**
+ * One for each MAC and VID, with the slave that stands for it. Our own namespace goes first, for nobody in a container made that
+ * one; then a slave that is up, as the kernel gives an address to one of those only; then who came first.
+ */
+function contested(claims: readonly Claim[], verdict: Verdict): Map<string, Pair> {
+  const rivals = new Map<string, Claim[]>();
+  for (const claim of claims) {
+    const text = textOf(claim.filter);
+    const known = rivals.get(text);
+    if (known === undefined) rivals.set(text, [claim]);
+    else known.push(claim);
+  }
+  const pairs = new Map<string, Pair>();
+  for (const [text, all] of rivals) {
+    const first = (a: Claim, b: Claim) =>
+      ownFirst(a, b) ||
+      Number(b.slave.up) - Number(a.slave.up) ||
+      Number(b.held) - Number(a.held) ||
+      a.slave.serial - b.slave.serial;
+    const { filter, rule, slave: holder } = all.reduce((a, b) => (first(b, a) < 0 ? b : a));
+    const serials: number[] = [];
+    for (const { slave } of all) {
+      if (slave === holder || (slave.sharesMac && holder.sharesMac)) serials.push(slave.serial);
+      else verdict.slaves.set(slave.serial, { reason: `${nameOf(holder)} has its address, and goes first` });
+    }
+    pairs.set(text, { filter, rule, serials });
+  }
+  return pairs;
+}
+
+function ownFirst({ slave: a }: Claim, { slave: b }: Claim): number {
+  return Number(a.namespaceId !== undefined) - Number(b.namespaceId !== undefined);
+}
+
+function nameOf({ name, namespaceId }: RuledSlave): string {
+  return namespaceId === undefined ? name : `${name} in namespace ${namespaceId}`;
+}
+
 function pairOf(slave: RuledSlave, rules: readonly Rule[]): Omit<Pair, 'serials'> | { reason: string } {
   if (!slave.vepa) return { reason: 'not in VEPA mode' };
   const { mac } = slave;
@@ -178,10 +275,6 @@ function ruledVsi({ filter, rule }: Pair, { idFormat, id }: Pick<VsiCommand, 'id
 
 function textOf({ mac, vid }: FilterEntry): string {
   return `${mac}/${vid}`;
-}
-
-function sameVid(entry: FilterEntry, other: FilterEntry): boolean {
-  return entry.vid === other.vid || entry.vid === 0 || other.vid === 0;
 }
 
 function sameWish(a: VsiCommand, b: VsiCommand): boolean {

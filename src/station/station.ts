@@ -20,7 +20,7 @@ import {
 import { EvbError, type RelayState } from '../model.ts';
 import { type LinkUp, type PassedOn, type Protocol, Role, type RoleOptions } from '../port/role.ts';
 import { type PeerPolicy, Treatment } from './treatment.ts';
-import { isRule, mayTakeOver, type Owner, outranks, StationVsi } from './vsi.ts';
+import { isRule, mayTakeOver, type Owner, outranks, StationVsi, samePair } from './vsi.ts';
 
 export interface StationPolicy {
   protocol: Protocol;
@@ -142,7 +142,7 @@ export class Station extends Role<OwnEffect, EvbStation> {
     for (const other of this.vsis.values()) {
       if (other.key === key || other.wanted === undefined || outranks(owner, other.owner)) continue;
       const shared = command.filters.find((filter) =>
-        other.wanted!.filters.some((theirs) => samePair(filter, theirs)),
+        other.wanted!.filters.some((theirs) => samePair(filter, owner, theirs, other.owner)),
       );
       if (shared === undefined) continue;
       const pair = `${shared.mac === undefined ? '' : `${shared.mac}/`}${shared.vid}`;
@@ -185,7 +185,9 @@ export class Station extends Role<OwnEffect, EvbStation> {
       (other) =>
         other !== vsi &&
         outranks(owner, other.owner) &&
-        other.wanted?.filters.some((theirs) => command.filters.some((filter) => samePair(filter, theirs))),
+        other.wanted?.filters.some((theirs) =>
+          command.filters.some((filter) => samePair(filter, owner, theirs, other.owner)),
+        ),
     );
     superseded.push(...stepsBack.flatMap((other) => this.unwant(other.key, undefined, now)));
     const holds = vsi.machine.holds(command);
@@ -608,11 +610,4 @@ export class Station extends Role<OwnEffect, EvbStation> {
     const counted = this.countVsis(this.vsis.size, now);
     return vsi.show(reason, now) ? [{ kind: 'vsi', vsi, removed: false }, ...counted] : counted;
   }
-}
-
-function samePair(
-  a: { mac?: string; vid: number; group?: number },
-  b: { mac?: string; vid: number; group?: number },
-): boolean {
-  return a.mac === b.mac && a.vid === b.vid && a.group === b.group;
 }

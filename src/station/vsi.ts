@@ -1,4 +1,5 @@
 import {
+  type FilterEntry,
   sameAttributes,
   type VdpDialect,
   type VdpTimers,
@@ -18,13 +19,27 @@ export function isRule(owner: Owner): boolean {
 
 /** Who asks for the same as somebody of a lower rank takes it over. */
 export function outranks(owner: Owner, other: Owner): boolean {
-  const rank = (of: Owner) => (isRule(of) ? 0 : of === 'libvirt' ? 2 : 1);
   return rank(owner) > rank(other);
 }
 
 /** Whether `owner` may ask for something else with a VSI of `other`. One rule does for another: the slave or the rules have changed. */
 export function mayTakeOver(owner: Owner, other: Owner): boolean {
   return owner === other || outranks(owner, other) || (isRule(owner) && isRule(other));
+}
+
+function rank(owner: Owner): number {
+  return isRule(owner) ? 0 : owner === 'libvirt' ? 2 : 1;
+}
+
+/**
+ * Whether two entries are the same pair to their owners. Who asks twice means two VSIs unless all is equal: a VID of 0 leaves the
+ * choice to the bridge. Owners of different rank speak of one guest when its MAC is the same and its VID may be.
+ */
+export function samePair(entry: FilterEntry, owner: Owner, other: FilterEntry, otherOwner: Owner): boolean {
+  if (entry.mac !== other.mac) return false;
+  if (entry.mac === undefined || rank(owner) === rank(otherOwner))
+    return entry.vid === other.vid && entry.group === other.group;
+  return entry.vid === other.vid || entry.vid === 0 || other.vid === 0;
 }
 
 /** A VSI of an uplink: what its owner wants, and where its machine stands. */

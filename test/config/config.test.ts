@@ -61,7 +61,12 @@ describe('defaults', () => {
   };
   const nothing = {
     'on-exit': 'keep',
-    limits: { 'vsis-per-link': 4096, 'frames-per-second': 2000 },
+    limits: {
+      'vsis-per-link': 4096,
+      'frames-per-second': 2000,
+      'slaves-per-uplink': 2048,
+      'slaves-per-namespace': 64,
+    },
     uplinks: {},
     ports: {},
     profiles: {},
@@ -91,7 +96,7 @@ describe('defaults', () => {
       'limits: { vsis-per-link: 8 }\nuplinks: { eth1: { ecp: { rte: 20 }, vdp: , lldp: { tx-hold: 2 } } }',
       'F',
     );
-    expect(limits).toEqual({ 'vsis-per-link': 8, 'frames-per-second': 2000 });
+    expect(limits).toMatchObject({ 'vsis-per-link': 8, 'frames-per-second': 2000 });
     expect(uplinks['eth1']).toEqual({
       ...uplink,
       ecp: { 'max-retries': 3, rte: 20 },
@@ -114,7 +119,7 @@ describe('what is taken', () => {
     const config = parseConfig(
       `
 on-exit: release
-limits: { vsis-per-link: 65535, frames-per-second: 1000000 }
+limits: { vsis-per-link: 65535, frames-per-second: 1000000, slaves-per-uplink: 1, slaves-per-namespace: 65535 }
 uplinks:
   eth1: &common
     protocol: ratified
@@ -271,7 +276,14 @@ describe('what is refused, and where', () => {
     ['ports: { a: { admision: open } }', '1:15: ports.a.admision: unknown key; did you mean admission?'],
     ['uplink: { eth1: {} }', '1:1: uplink: unknown key; did you mean uplinks?'],
     ['On-Exit: keep', '1:1: On-Exit: unknown key; did you mean on-exit?'],
-    ['limits: { b: 2 }', '1:11: limits.b: unknown key; there are vsis-per-link, frames-per-second'],
+    [
+      'limits: { b: 2 }',
+      '1:11: limits.b: unknown key; there are vsis-per-link, frames-per-second, slaves-per-uplink, slaves-per-namespace',
+    ],
+    [
+      'limits: { slaves-per-namespace: 0 }',
+      '1:33: limits.slaves-per-namespace: expected a whole number from 1 to 65535, found 0',
+    ],
     ['speed: 1', '1:1: speed: unknown key; there are on-exit, limits, uplinks, ports, profiles, rules'],
     ['uplinks:\n  eth1:\n    speed: 10', '3:5: uplinks.eth1.speed: unknown key'],
     ['uplinks: { a: { ecp: { rto: 1 } } }', '1:24: uplinks.a.ecp.rto: unknown key; did you mean rte?'],

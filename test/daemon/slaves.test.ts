@@ -164,6 +164,43 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
     expect(await slaves()).toMatchObject([{ name: 'mv0', vsi: '' }]);
   });
 
+  it('what a container makes on top of its slave is bounded, and takes nothing from others', async () => {
+    station.configure(`limits: { slaves-per-namespace: 3 }\n${CONFIG}`);
+    await station.must('reload');
+    add('guest', mac(1));
+    world.in('sta', 'ip', 'link', 'set', 'guest', 'up');
+    add('mv0', mac(2));
+    world.in('sta', 'ip', 'link', 'set', 'mv0', 'netns', 'c1');
+    await becomes(`${mac(1)}/10 1`, `${mac(2)}/10 1`);
+    const ids = (await station.vsis()).map(({ id }) => id).sort();
+    /** Down, so that the kernel lets it have the address of one that is up. */
+    const make = (name: string, address: string) => {
+      const kind = ['type', 'macvlan', 'mode', 'vepa'];
+      world.in('c1', 'ip', 'link', 'add', 'link', 'mv0', 'name', name, 'address', address, ...kind);
+    };
+    make('thief', mac(1));
+    for (let n = 3; n < 12; n++) make(`many${n}`, mac(n));
+    const inC1 = async () =>
+      (await slaves()).filter(({ namespace }: { namespace: number }) => namespace >= 0);
+    await eventually(inC1, (is) => is.length === 11, 'all of them are seen');
+    const reasonOf = async (name: string) =>
+      (await slaves()).find((one: { name: string }) => one.name === name).reason;
+    expect(await reasonOf('thief')).toBe('guest has its address, and goes first');
+    expect(await reasonOf('many11')).toMatch(/slaves-per-namespace \(3 of namespace \d+ have VSIs\)/);
+    expect((await station.link('eth1')).counters).toMatchObject({ slaves: 12, slavesBeyondLimits: 8 });
+    expect(station.log.split('beyond the limits')).toHaveLength(2);
+    await becomes(`${mac(1)}/10 1`, `${mac(2)}/10 1`, `${mac(3)}/10 1`);
+    world.in('c1', 'ip', 'link', 'set', 'thief', 'address', mac(99));
+    await becomes(`${mac(1)}/10 1`, `${mac(2)}/10 1`, `${mac(3)}/10 1`, `${mac(99)}/10 1`);
+    world.in('c1', 'ip', 'link', 'del', 'thief');
+    make('thief', mac(1));
+    await becomes(...[1, 2, 3, 4].map((n) => `${mac(n)}/10 1`));
+    world.in('c1', 'ip', 'link', 'del', 'thief');
+    world.in('c1', 'ip', 'link', 'del', 'many3');
+    await becomes(...[1, 2, 4, 5].map((n) => `${mac(n)}/10 1`));
+    expect((await station.vsis()).map(({ id }) => id)).toEqual(expect.arrayContaining(ids));
+  });
+
   describe('when-relay-refused: bridge', () => {
     const FALLBACK = CONFIG.replace('slaves: auto }', 'slaves: auto, when-relay-refused: bridge }');
     const modeOf = (where: string, name: string) => {

@@ -1,12 +1,14 @@
 /** What users ask of an uplink while the store is slow and the machine goes on. */
 
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseConfig } from '../../src/config/config.ts';
+import type { Slave } from '../../src/kernel/slave-watch.ts';
 import type { VsiRequest } from '../../src/model.ts';
 import type { Surroundings } from '../../src/runtime/link-driver.ts';
 import { toCommand, toStored } from '../../src/runtime/requests.ts';
 import { Uplink } from '../../src/runtime/uplink.ts';
 import type { Store, StoredVsi } from '../../src/store/store.ts';
+import { eventually } from '../support/world.ts';
 
 // Exponents of nothing: what nobody answers is given up within a millisecond.
 const { uplinks, limits } = parseConfig(
@@ -30,11 +32,16 @@ class SlowStore {
   #release: () => void = () => {};
   #wrote: () => void = () => {};
 
+  /** Which writes fail. */
+  refuses: (value: StoredVsi | undefined) => boolean = () => false;
+
   putVsi(_link: string, key: string, value: StoredVsi): Promise<void> {
+    if (this.refuses(value)) return Promise.reject(new Error('the disk is full'));
     return this.#write(() => this.vsi.set(key, value));
   }
 
   deleteVsi(_link: string, key: string): Promise<void> {
+    if (this.refuses(undefined)) return Promise.reject(new Error('the disk is full'));
     return this.#write(() => this.vsi.delete(key));
   }
 
@@ -77,17 +84,20 @@ let store: SlowStore;
 let uplink: Uplink;
 /** Resolves with what is told of a VSI next. */
 let told: () => Promise<string>;
+let warned: string[];
+let around: Surroundings;
 
 beforeEach(async () => {
   store = new SlowStore();
   let tell: (state: string) => void = () => {};
   told = () => new Promise((resolve) => (tell = resolve));
   const silent = () => {};
-  const around: Surroundings = {
+  warned = [];
+  around = {
     store: store as unknown as Store,
     rtnetlink: {} as Surroundings['rtnetlink'],
     leaks: {} as Surroundings['leaks'],
-    log: { debug: silent, info: silent, warn: silent, error: silent },
+    log: { debug: silent, info: silent, warn: (_, text) => warned.push(text), error: silent },
     linkChanged: silent,
     vsiChanged: ({ state }) => tell(state),
     frame: silent,
@@ -134,5 +144,118 @@ describe('a VSI that is given up twice', () => {
     const both = [uplink.deassociate(id), uplink.deassociate(id)];
     await Promise.all(both);
     expect(uplink.vsis()).toEqual([]);
+  });
+});
+
+describe('slaves of rules', () => {
+  const { uplinks: auto, limits: bounds } = parseConfig(
+    'uplinks: { eth1: { slaves: auto } }\nlimits: { slaves-per-uplink: 300, slaves-per-namespace: 10 }',
+    'F',
+  );
+  const profile = { name: 'web', manager: new Uint8Array(16), type: 1, typeVersion: 1, vlan: 10 };
+  const slave = (serial: number, more: Partial<Slave> = {}) =>
+    ({
+      serial,
+      name: `mv${serial}`,
+      index: 10 + serial,
+      kind: 'macvlan',
+      mode: 'vepa',
+      vepa: true,
+      up: true,
+      mac: `52:54:00:00:${(serial >> 8).toString(16).padStart(2, '0')}:${(serial & 255).toString(16).padStart(2, '0')}`,
+      vlans: [],
+      uplink: 2,
+      ...more,
+    }) as Slave;
+  const settled = async () => {
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+  };
+  const macs = () => uplink.vsis().flatMap(({ filters }) => filters.map(({ mac }) => mac));
+  const slaves = () => uplink.status().slaves.map(({ vsi, reason }) => [vsi !== '', reason]);
+
+  beforeEach(() => {
+    const settings = {
+      config: auto['eth1']!,
+      limits: bounds,
+      profiles: [profile],
+      rules: [{ number: 1, profile }],
+    };
+    uplink = new Uplink('eth1', settings, around);
+  });
+
+  it('one that the store does not take leaves the others as they are to be, and is tried again', async () => {
+    const [one, two, three] = [slave(1), slave(2), slave(3)];
+    store.refuses = (value) => value?.wanted.filters[0]?.mac === two.mac;
+    uplink.setSlaves([one, two, three], true);
+    await settled();
+    expect(macs()).toEqual([one.mac, three.mac]);
+    expect(slaves()).toEqual([
+      [true, ''],
+      [false, 'the disk is full'],
+      [true, ''],
+    ]);
+    store.refuses = () => false;
+    uplink.setSlaves([one, two, { ...three, name: 'other' }], true);
+    await settled();
+    expect(macs().sort()).toEqual([one.mac, two.mac, three.mac]);
+    // Nor does one whose end it does not take hold up those that come.
+    store.refuses = (value) => value === undefined;
+    uplink.setSlaves([two, three, slave(4)], true);
+    await settled();
+    expect(macs().sort()).toEqual([one.mac, two.mac, three.mac, slave(4).mac]);
+    store.refuses = () => false;
+    uplink.setSlaves([two, three], true);
+    await settled();
+    expect(macs().sort()).toEqual([two.mac, three.mac]);
+    await uplink.stop();
+  });
+
+  it('a failed write is tried again without any event', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    store.refuses = () => true;
+    uplink.setSlaves([slave(1)], true);
+    await settled();
+    expect(macs()).toEqual([]);
+    store.refuses = () => false;
+    await vi.runOnlyPendingTimersAsync();
+    await settled();
+    expect(macs()).toEqual([slave(1).mac]);
+    vi.useRealTimers();
+    await uplink.stop();
+  });
+
+  it('very many are counted, the first are listed, and the log says once that there are too many', async () => {
+    const mine = Array.from({ length: 280 }, (_, n) => slave(n));
+    const theirs = Array.from({ length: 30 }, (_, n) => slave(300 + n, { namespaceId: 4 }));
+    uplink.setSlaves([...mine, ...theirs], true);
+    await settled();
+    uplink.setSlaves([...mine, ...theirs.slice(1)], true);
+    await settled();
+    const { slaves: listed, counters } = uplink.status();
+    expect(listed).toHaveLength(256);
+    expect(counters).toMatchObject({ slaves: 309, slavesBeyondLimits: 19, vsis: 290 });
+    expect(warned.filter((text) => text.includes('slaves-per-namespace'))).toEqual([
+      expect.stringMatching(/^20 slaves are beyond the limits/),
+    ]);
+    await uplink.stop();
+  });
+
+  it('without end of changes there are so many rounds, of which the last is for the newest slaves', async () => {
+    let written = 0;
+    const { putVsi } = store;
+    store.putVsi = (...args) => {
+      written++;
+      return putVsi.apply(store, args);
+    };
+    const stopped = vi.spyOn(performance, 'now').mockReturnValue(performance.now());
+    for (let n = 0; n < 500; n++) {
+      uplink.setSlaves([slave(1, { mac: slave(n).mac! })], true);
+      await new Promise(setImmediate);
+    }
+    expect(written).toBeGreaterThan(0);
+    expect(written).toBeLessThanOrEqual(20);
+    stopped.mockRestore();
+    await eventually(macs, (is) => is[0] === slave(499).mac, 'the newest');
+    await uplink.stop();
   });
 });

@@ -19,7 +19,10 @@ const RULES: Rule[] = [
 const mac = (n: number, prefix = '52:54:00') => `${prefix}:00:00:0${n}` as MacAddress;
 const slave = (serial: number, more: Partial<RuledSlave> = {}): RuledSlave => ({
   serial,
+  name: `mv${serial}`,
   vepa: true,
+  up: true,
+  sharesMac: false,
   mac: mac(serial),
   ...more,
 });
@@ -33,9 +36,10 @@ class Book {
   readonly vsis = new Map<string, StationVsi>();
   readonly association = new Association();
   rules = RULES;
+  bounds = { perUplink: 1000, perNamespace: 100 };
 
   judge(slaves: readonly RuledSlave[], again = false) {
-    const verdict = this.association.judge(slaves, this.rules, this.vsis, deriveId, again);
+    const verdict = this.association.judge(slaves, this.rules, this.vsis, deriveId, again, this.bounds);
     for (const key of verdict.unwant) this.vsis.delete(key);
     for (const { command, owner, profile: name } of verdict.want) {
       const key = vsiKey(command);
@@ -84,9 +88,12 @@ describe('association by rules', () => {
     expect(book.judge([slave(1)])).toMatchObject({ want: [], unwant: [] });
   });
 
-  it('slaves with the same MAC and VID are one VSI, as long as one of them is there', () => {
+  it('ipvlan slaves with the same MAC and VID are one VSI, as long as one of them is there', () => {
     const book = new Book();
-    const [a, b] = [slave(1), slave(2, { mac: mac(1) })];
+    const [a, b] = [1, 2].map((serial) => slave(serial, { mac: mac(1), sharesMac: true })) as [
+      RuledSlave,
+      RuledSlave,
+    ];
     const { slaves } = book.judge([a, b]);
     expect(new Set([...slaves.values()].map((verdict) => 'vsi' in verdict && verdict.vsi)).size).toBe(1);
     expect(book.judge([b])).toMatchObject({ want: [], unwant: [] });
@@ -150,6 +157,111 @@ describe('association by rules', () => {
     expect([...book.vsis.keys()]).toEqual([key]);
   });
 
+  describe('slaves with the address of another', () => {
+    const holders = (verdict: ReturnType<Book['judge']>) =>
+      [...verdict.slaves].flatMap(([serial, found]) => ('vsi' in found ? [serial] : [])).sort();
+    const victim = slave(2, { mac: mac(1), namespaceId: 1 });
+    const thief = slave(1, { mac: mac(1), namespaceId: 2 });
+
+    it('who stands for the VSI keeps it; the other takes over when it goes, and nothing is told to the bridge', () => {
+      const book = new Book();
+      book.judge([victim]);
+      const verdict = book.judge([thief, victim]);
+      expect([holders(verdict), verdict.want, verdict.unwant]).toEqual([[2], [], []]);
+      expect(verdict.slaves.get(1)).toEqual({ reason: 'mv2 in namespace 1 has its address, and goes first' });
+      const after = book.judge([thief]);
+      expect([holders(after), after.want, after.unwant]).toEqual([[1], [], []]);
+    });
+
+    it('goes with it to another address without taking the VSI along, and without ending it', () => {
+      const book = new Book();
+      book.judge([victim]);
+      book.judge([thief, victim]);
+      const verdict = book.judge([{ ...thief, mac: mac(7) }, victim]);
+      expect(verdict.unwant).toEqual([]);
+      expect(book.wanted.sort()).toEqual([`${mac(1)}/10 1 rule:1`, `${mac(7)}/10 1 rule:1`]);
+      expect(book.judge([victim]).unwant).toHaveLength(1);
+      expect(book.wanted).toEqual([`${mac(1)}/10 1 rule:1`]);
+    });
+
+    it('the one that is up goes before one that is not, ours before those of others', () => {
+      expect(holders(new Book().judge([{ ...thief, up: false }, victim]))).toEqual([2]);
+      const { namespaceId: _, ...own } = { ...victim, up: false };
+      const book = new Book();
+      book.judge([thief]);
+      expect(holders(book.judge([thief, own]))).toEqual([2]);
+      expect(book.wanted).toHaveLength(1);
+    });
+
+    it('one that has its own as ipvlan slaves do shares nothing', () => {
+      const verdict = new Book().judge([victim, { ...thief, sharesMac: true, serial: 3 }]);
+      expect(holders(verdict)).toEqual([2]);
+    });
+  });
+
+  describe('bounds', () => {
+    const many = (count: number, from: number, namespaceId?: number) =>
+      Array.from({ length: count }, (_, n) =>
+        slave(from + n, {
+          mac: `52:54:00:00:01:${(from + n).toString(16).padStart(2, '0')}` as MacAddress,
+          ...(namespaceId === undefined ? {} : { namespaceId }),
+        }),
+      );
+    const holders = ({ slaves }: ReturnType<Book['judge']>) =>
+      [...slaves].flatMap(([serial, found]) => ('vsi' in found ? [serial] : [])).sort((a, b) => a - b);
+
+    it('of one namespace so many have VSIs, of ours any number', () => {
+      const book = new Book();
+      book.bounds = { perUplink: 100, perNamespace: 3 };
+      const verdict = book.judge([...many(5, 10, 1), ...many(2, 20, 2), ...many(9, 30)]);
+      expect(verdict.beyond).toBe(2);
+      expect(holders(verdict)).toEqual([10, 11, 12, 20, 21, 30, 31, 32, 33, 34, 35, 36, 37, 38]);
+      expect(verdict.slaves.get(13)).toEqual({
+        reason: 'one too many for limits: slaves-per-namespace (3 of namespace 1 have VSIs)',
+      });
+    });
+
+    it('who has a place keeps it, whoever comes; the next is let in when one goes', () => {
+      const book = new Book();
+      book.bounds = { perUplink: 5, perNamespace: 3 };
+      const [first, late, own] = [many(3, 40, 1), many(3, 10, 2), many(2, 30)];
+      book.judge(first);
+      expect(holders(book.judge([...late, ...first]))).toEqual([10, 11, 40, 41, 42]);
+      const full = book.judge([...late, ...first, ...own]);
+      expect([holders(full), full.beyond]).toEqual([[10, 11, 40, 41, 42], 3]);
+      expect(full.slaves.get(30)).toEqual({
+        reason: 'one too many for limits: slaves-per-uplink (5 have VSIs)',
+      });
+      expect(holders(book.judge([...late, ...first.slice(1), ...own]))).toEqual([10, 11, 30, 41, 42]);
+    });
+
+    it('after a start those have a place whose VSIs are there', () => {
+      const book = new Book();
+      book.bounds = { perUplink: 3, perNamespace: 3 };
+      const [mine, theirs] = [many(3, 40, 1), many(3, 10, 2)];
+      book.judge(mine);
+      const restarted = Object.assign(new Book(), { vsis: book.vsis, bounds: book.bounds });
+      expect(holders(restarted.judge([...theirs, ...mine]))).toEqual([40, 41, 42]);
+    });
+  });
+
+  it('who asks over D-Bus for any VID of the MAC goes first too, and for another VID does not', () => {
+    for (const [vid, steps] of [
+      [0, true],
+      [10, true],
+      [11, false],
+    ] as const) {
+      const book = new Book();
+      book.judge([slave(1)]);
+      const [ruled] = [...book.vsis.values()];
+      const filters = [{ mac: mac(1), vid, group: 5 }];
+      const other = new StationVsi('4:other', ruled!.wanted!, 'dbus', TIMERS, VDP_RATIFIED);
+      other.wanted = { ...ruled!.wanted!, filters };
+      book.vsis.set('4:other', other);
+      expect(book.judge([slave(1)]).unwant).toHaveLength(steps ? 1 : 0);
+    }
+  });
+
   it('many slaves, in whatever order, are not compared with every VSI each', () => {
     const book = new Book();
     const many = Array.from({ length: 400 }, (_, n) =>
@@ -172,7 +284,7 @@ describe('association by rules', () => {
       ]),
     );
     const moved = [...many.slice(1), slave(0, { mac: '52:54:00:ff:00:00' as MacAddress })].reverse();
-    const { want, unwant } = book.association.judge(moved, RULES, counting, deriveId, false);
+    const { want, unwant } = book.association.judge(moved, RULES, counting, deriveId, false, book.bounds);
     expect([want.length, unwant]).toEqual([1, []]);
     expect(looks).toBeLessThan(400 * 50);
   });
