@@ -50,6 +50,7 @@ export interface Capabilities {
   admin: boolean;
   raw: boolean;
   broadcast: boolean;
+  system: boolean;
 }
 
 export type DaemonFact =

@@ -136,59 +136,72 @@ function namespace({ daemon: fact, doctor }: Facts): Finding[] {
   ];
 }
 
+/** What evbd has, or would have if who asks started it. */
 function permissions(facts: Facts): Finding[] {
-  const { daemon: fact } = facts;
+  const { daemon: fact, root, doctor } = facts;
   const check = new Check('permissions');
-  if (fact.running) {
-    if (isUnknown(fact.capabilities))
-      return [check.unknown(`what evbd may do is not known: ${fact.capabilities.unknown}`)];
-    const missing = missingOf(fact.capabilities, needsOf(facts));
-    if (missing.length === 0) return [check.ok('evbd has the capabilities that its configuration needs')];
+  const has = fact.running ? fact.capabilities : facts.capabilities;
+  if (isUnknown(has)) return [check.unknown(`what evbd may do is not known: ${has.unknown}`)];
+  const { needed, useful } = needsOf(facts);
+  const missing = needed.filter((capability) => !has[capability]);
+  const lacking = useful.filter(({ capability }) => !has[capability]);
+  const names = (capabilities: readonly (keyof Capabilities)[]) =>
+    capabilities.map((each) => NAMES[each]).join(' and ');
+  const all = new Set([...needed, ...useful.map(({ capability }) => capability)].map((each) => NAMES[each]));
+  const grant = { do: `in its unit: AmbientCapabilities=${[...all].join(' ')}; or run it as root` };
+  if (missing.length > 0) {
+    const are = `${names(missing)} ${missing.length > 1 ? 'are' : 'is'} missing`;
+    if (fact.running) return [check.problem(`evbd cannot work: ${are}`, { mend: grant })];
     return [
-      check.warning(`evbd lacks ${missing.join(' and ')}`, {
-        why: 'slaves in other network namespaces are not seen, modes of slaves cannot be changed',
-        mend: {
-          do: 'in its unit: AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN CAP_NET_BROADCAST; or run it as root',
-        },
+      check.problem(`this user cannot run evbd: ${are}`, {
+        why: 'what only root may see was not looked at',
+        mend: root
+          ? { do: 'give the container these, as docker run --cap-add NET_RAW --cap-add NET_ADMIN does' }
+          : { run: `sudo ${doctor}` },
       }),
     ];
   }
-  if (isUnknown(facts.capabilities)) return [check.unknown(facts.capabilities.unknown)];
-  const missing = missingOf(facts.capabilities, needsOf(facts));
-  if (missing.length === 0) return [check.ok('this user may run evbd')];
-  const mend = facts.root
-    ? { do: 'give the container these, as docker run --cap-add NET_RAW --cap-add NET_ADMIN does' }
-    : { run: `sudo ${facts.doctor}` };
-  return [
-    check.problem(
-      `this user cannot run evbd: ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing`,
-      {
-        why: 'root can; what only root may see was not looked at',
-        mend,
-      },
-    ),
-  ];
+  return lacking.length === 0
+    ? [
+        check.ok(
+          `${fact.running ? 'evbd has' : 'this user has'} the capabilities that the configuration needs`,
+        ),
+      ]
+    : [
+        check.warning(
+          `${fact.running ? 'evbd' : 'this user'} lacks ${names([...new Set(lacking.map(({ capability }) => capability))])}`,
+          {
+            why: [...new Set(lacking.map(({ without }) => without))].join('; '),
+            mend: grant,
+          },
+        ),
+      ];
 }
 
-function needsOf({ configuration: fact }: Facts): (keyof Capabilities)[] {
-  if (!('config' in fact)) return ['raw', 'admin'];
-  const { uplinks, ports } = fact.config;
-  const each = Object.values(uplinks);
-  const namespaces = each.some((uplink) => uplink.slaves === 'auto');
-  const modes = each.some((uplink) => uplink['when-relay-refused'] === 'bridge');
-  return [
-    'raw',
-    ...(namespaces || modes || Object.keys(ports).length > 0 ? (['admin'] as const) : []),
-    ...(namespaces ? (['broadcast'] as const) : []),
-  ];
+/** As evbd itself demands it, and what does more for what is configured. */
+function needsOf({ configuration: fact }: Facts) {
+  const config = 'config' in fact ? fact.config : undefined;
+  const uplinks = Object.values(config?.uplinks ?? {});
+  const needed: (keyof Capabilities)[] = ['raw'];
+  if (config === undefined || Object.keys(config.ports).length > 0) needed.push('admin');
+  const useful: { capability: keyof Capabilities; without: string }[] = [];
+  if (uplinks.some((uplink) => uplink.slaves === 'auto')) {
+    const without = 'slaves in other network namespaces are not seen';
+    useful.push({ capability: 'admin', without }, { capability: 'broadcast', without });
+  }
+  if (uplinks.some((uplink) => uplink['when-relay-refused'] === 'bridge')) {
+    useful.push({ capability: 'admin', without: 'slaves are not set to bridge mode without relay' });
+    useful.push({
+      capability: 'system',
+      without: 'slaves elsewhere are not set to bridge mode without relay',
+    });
+  }
+  return { needed, useful: useful.filter(({ capability }) => !needed.includes(capability)) };
 }
 
 const NAMES: Record<keyof Capabilities, string> = {
   raw: 'CAP_NET_RAW',
   admin: 'CAP_NET_ADMIN',
   broadcast: 'CAP_NET_BROADCAST',
+  system: 'CAP_SYS_ADMIN',
 };
-
-function missingOf(capabilities: Capabilities, needs: readonly (keyof Capabilities)[]): string[] {
-  return needs.filter((need) => !capabilities[need]).map((need) => NAMES[need]);
-}

@@ -86,7 +86,7 @@ function groups({ unit }: Facts, { name, groups: fact }: LinkFacts): Finding[] {
 }
 
 function neighbour(facts: Facts, link: LinkFacts, status: LinkStatus): Finding {
-  const { name, role, uplink, port, driver } = link;
+  const { name, role, uplink, port, driver, heard } = link;
   const { peer, counters, relayReason } = status;
   const check = new Check('neighbour', name);
   if (Object.keys(peer).length > 0) {
@@ -105,6 +105,9 @@ function neighbour(facts: Facts, link: LinkFacts, status: LinkStatus): Finding {
   if ((uplink ?? port)?.evb === false)
     return check.info('EVB is off on this link', { mend: { do: `"evb: true" at ${name} in ${facts.file}` } });
   if (status.relay === 'assumed') return check.ok('none is heard, and none is needed');
+  // Who listens to all says more than counters.
+  if (heard !== undefined && heard.failure === undefined && !heard.lldpdus.some(({ evb }) => evb))
+    return silent(check, heard, role);
   const result = role === 'station' ? 'problem' : 'warning';
   const other = role === 'station' ? 'switch' : 'station';
   const { daemon } = facts;

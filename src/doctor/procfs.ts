@@ -17,6 +17,7 @@ const FILE_MAX = 1024 * 1024;
 const CAP_NET_BROADCAST = 11n;
 const CAP_NET_ADMIN = 12n;
 const CAP_NET_RAW = 13n;
+const CAP_SYS_ADMIN = 21n;
 
 /** A regular file's text, as far as 1 MiB goes; it may belong to somebody who would have us wait for a pipe. */
 export function readText(path: string): string | undefined {
@@ -63,7 +64,12 @@ export function parseCapabilities(status: string | undefined): Capabilities | un
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status ?? '')?.[1];
   if (effective === undefined) return undefined;
   const has = (bit: bigint) => ((BigInt(`0x${effective}`) >> bit) & 1n) === 1n;
-  return { admin: has(CAP_NET_ADMIN), raw: has(CAP_NET_RAW), broadcast: has(CAP_NET_BROADCAST) };
+  return {
+    admin: has(CAP_NET_ADMIN),
+    raw: has(CAP_NET_RAW),
+    broadcast: has(CAP_NET_BROADCAST),
+    system: has(CAP_SYS_ADMIN),
+  };
 }
 
 export interface PacketSocketEntry {

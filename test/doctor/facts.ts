@@ -111,13 +111,15 @@ export function bridge(stpState: number, more: Partial<Link> = {}): Link {
   });
 }
 
+export const ALL = { raw: true, admin: true, broadcast: true, system: true };
+
 export const daemon: DaemonFact & { running: true } = {
   running: true,
   pid: 7,
   version: '0.1.0',
   bus: 'the system bus',
   elsewhere: false,
-  capabilities: { raw: true, admin: true, broadcast: true },
+  capabilities: ALL,
   age: 60,
   file: '/etc/evbd/evbd.yaml',
   links: [status('eth1'), status('swp1')],
@@ -134,7 +136,7 @@ export function facts(more: Partial<Facts> = {}): Facts {
     configuration: { config: parseConfig(CONFIG, 'test') },
     unit: true,
     root: true,
-    capabilities: { raw: true, admin: true, broadcast: true },
+    capabilities: ALL,
     daemon,
     interfaces: { links: [link(1, 'eth1'), link(2, 'swp1'), bridge(0)] },
     links: [uplink(), port()],

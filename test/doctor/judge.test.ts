@@ -5,7 +5,19 @@ import { parseConfig } from '../../src/config/config.ts';
 import type { Agent, DaemonFact, Facts, LinkFacts } from '../../src/doctor/facts.ts';
 import type { Finding } from '../../src/doctor/findings.ts';
 import { judge } from '../../src/doctor/judge.ts';
-import { bridge, bridgePort, daemon, facts, link, port, slave, status, UPLINK_MAC, uplink } from './facts.ts';
+import {
+  ALL,
+  bridge,
+  bridgePort,
+  daemon,
+  facts,
+  link,
+  port,
+  slave,
+  status,
+  UPLINK_MAC,
+  uplink,
+} from './facts.ts';
 
 type Row = [what: string, facts: Facts, check: string, text: string, mend: string];
 
@@ -158,10 +170,29 @@ const HOST: Row[] = [
   ],
   [
     'evbd without the rights for other namespaces',
-    facts({ daemon: { ...daemon, capabilities: { raw: true, admin: true, broadcast: false } } }),
+    facts({ daemon: { ...daemon, capabilities: { ...ALL, broadcast: false } } }),
     'warning permissions',
     'lacks CAP_NET_BROADCAST',
     'AmbientCapabilities=',
+  ],
+  [
+    'evbd without the rights for slaves elsewhere',
+    withLink(uplink(), {
+      ...configured('uplinks: { eth1: { when-relay-refused: bridge } }'),
+      daemon: { ...daemon, capabilities: { ...ALL, system: false }, links: [status('eth1')] },
+    }),
+    'warning permissions',
+    'lacks CAP_SYS_ADMIN',
+    'AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN CAP_SYS_ADMIN',
+  ],
+  [
+    'evbd without any rights',
+    facts({
+      daemon: { ...daemon, capabilities: { raw: false, admin: false, broadcast: false, system: false } },
+    }),
+    'problem permissions',
+    'evbd cannot work: CAP_NET_RAW and CAP_NET_ADMIN are missing',
+    'AmbientCapabilities=CAP_NET_RAW CAP_NET_ADMIN CAP_NET_BROADCAST',
   ],
   [
     'evbd whose rights are not to be seen',
@@ -179,13 +210,13 @@ describe('the host', () => {
     const given = facts({
       daemon: down,
       root: false,
-      capabilities: { raw: false, admin: false, broadcast: false },
+      capabilities: { raw: false, admin: false, broadcast: false, system: false },
       links: [],
     });
     const found = judge(given).find(({ name }) => name === 'permissions')!;
     expect([found.result, found.text]).toEqual([
       'problem',
-      'this user cannot run evbd: CAP_NET_RAW and CAP_NET_ADMIN and CAP_NET_BROADCAST are missing',
+      'this user cannot run evbd: CAP_NET_RAW and CAP_NET_ADMIN are missing',
     ]);
     expect(mendOf(found)).toBe('$ sudo evbctl doctor');
     const inContainer = judge({ ...given, root: true }).find(({ name }) => name === 'permissions')!;
@@ -193,7 +224,7 @@ describe('the host', () => {
   });
 
   it('asks for no more rights than the configuration needs', () => {
-    const little = { raw: true, admin: false, broadcast: false };
+    const little = { raw: true, admin: false, broadcast: false, system: false };
     const given = facts({
       ...configured('uplinks: { eth1: {} }'),
       links: [uplink()],
@@ -818,6 +849,15 @@ describe('the neighbour', () => {
       expect.stringContaining(text),
       expect.stringContaining(mend),
     ]);
+  });
+
+  it('is told by what was listened to, where evbd has heard none', () => {
+    const found = judge(
+      withLink(silent({}, { heard: lldpdu({ destination: '01:80:c2:00:00:0e' }) as never })),
+    );
+    expect(found.find(({ name }) => name === 'neighbour')!.text).toBe(
+      'LLDP for the nearest bridge was heard of sw, but no EVB TLV within 3 seconds',
+    );
   });
 
   it('is not asked for where the interface is down', () => {

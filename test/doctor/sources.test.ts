@@ -52,9 +52,10 @@ describe('/proc', () => {
 
   it('capabilities', () => {
     const of = (effective: string) => parseCapabilities(`Name:\tnode\nCapEff:\t${effective}\n`);
-    expect(of('000001ffffffffff')).toEqual({ admin: true, raw: true, broadcast: true });
-    expect(of('0000000000002000')).toEqual({ admin: false, raw: true, broadcast: false });
-    expect(of('0000000000001800')).toEqual({ admin: true, raw: false, broadcast: true });
+    expect(of('000001ffffffffff')).toEqual({ admin: true, raw: true, broadcast: true, system: true });
+    expect(of('0000000000002000')).toEqual({ admin: false, raw: true, broadcast: false, system: false });
+    expect(of('0000000000001800')).toEqual({ admin: true, raw: false, broadcast: true, system: false });
+    expect(of('0000000000200000')).toMatchObject({ raw: false, system: true });
     expect(parseCapabilities(undefined)).toBeUndefined();
   });
 
