@@ -64,9 +64,14 @@ export class EcpTransmitter {
     return this.#run(now);
   }
 
-  ack({ subtype, sequence }: Pick<EcpPdu, 'subtype' | 'sequence'>, now: number): EcpTransmitEffect[] {
-    if (subtype !== this.#dialect.subtype || !this.#numbers.includes(sequence)) return [];
-    const delivered = { kind: 'delivered', sequence, attempts: this.#attempts } as const;
+  /** Whether this ack is for the outstanding ECPDU. */
+  awaits({ subtype, sequence }: Pick<EcpPdu, 'subtype' | 'sequence'>): boolean {
+    return subtype === this.#dialect.subtype && this.#numbers.includes(sequence);
+  }
+
+  ack(ack: Pick<EcpPdu, 'subtype' | 'sequence'>, now: number): EcpTransmitEffect[] {
+    if (!this.awaits(ack)) return [];
+    const delivered = { kind: 'delivered', sequence: ack.sequence, attempts: this.#attempts } as const;
     this.#waitForReq();
     return [delivered, ...this.#run(now)];
   }

@@ -175,6 +175,6 @@ function relayReason({ smode, cmode }: EvbDraftTlv): string {
 }
 
 /** The peer has heard us and speaks VDP with us. */
-function confirms({ ccap }: EvbDraftTlv): boolean {
+export function confirms({ ccap }: EvbDraftTlv): boolean {
   return (ccap & SPEAKS_VDP) === SPEAKS_VDP;
 }

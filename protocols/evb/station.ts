@@ -6,6 +6,7 @@ import {
   encodeEvbTlv,
   RRSTAT_UNKNOWN,
 } from '../lldp-codec/index.ts';
+import { isBlank, sameStatus } from './hears.ts';
 import { ParameterNegotiation } from './negotiation.ts';
 import { type EvbEffect, Told } from './told.ts';
 
@@ -100,11 +101,11 @@ export class EvbStation {
   #restarted(before: EvbTlv, tlv: EvbTlv): string | undefined {
     const echo = tlv.stationStatus;
     // A status without RRREQ that is filled in is the late echo of a request of ours to turn relay off.
-    const asked = !this.#policy.reflectiveRelay || (!echo.rrreq && !blank(echo));
+    const asked = !this.#policy.reflectiveRelay || (!echo.rrreq && !isBlank(echo));
     if (before.bridgeStatus.rrctr && !tlv.bridgeStatus.rrctr && tlv.bridgeStatus.rrcap && !asked) {
       return 'the bridge turned relay off without being asked: it restarted';
     }
-    if (this.#echoed && blank(echo)) return 'the bridge no longer echoes our status: it restarted';
+    if (this.#echoed && isBlank(echo)) return 'the bridge no longer echoes our status: it restarted';
     return undefined;
   }
 
@@ -112,7 +113,7 @@ export class EvbStation {
     if (this.relayActive !== relayBefore) changes.push({ kind: 'relay', active: this.relayActive, reason });
     const effects = this.#told.update(this.#build(), changes, this.#negotiation.operational());
     // A blank status and one that was never filled in look the same: neither tells an echo.
-    if (blank(this.tlv.stationStatus)) this.#echoed = false;
+    if (isBlank(this.tlv.stationStatus)) this.#echoed = false;
     return effects;
   }
 
@@ -136,14 +137,4 @@ function relayReason(tlv: EvbTlv): string {
   return tlv.bridgeStatus.rrcap
     ? 'the bridge has not turned relay on'
     : 'the bridge is not capable of reflective relay';
-}
-
-type StationStatus = EvbTlv['stationStatus'];
-
-function sameStatus(a: StationStatus, b: StationStatus): boolean {
-  return a.sgid === b.sgid && a.rrreq === b.rrreq && a.rrstat === b.rrstat;
-}
-
-function blank(status: StationStatus): boolean {
-  return !status.sgid && !status.rrreq && status.rrstat === 0;
 }

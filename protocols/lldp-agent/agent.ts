@@ -30,12 +30,15 @@ export type LldpRxState = 'LLDP_WAIT_PORT_OPERATIONAL' | 'RX_LLDP_INITIALIZE' | 
 export type LocalSystem = Omit<Lldpdu, 'ttl' | 'others'>;
 
 export interface LldpNeighbour {
-  msap: string;
+  /** MSAP and source address: who claims to be a known neighbour from elsewhere is another one. */
+  key: string;
   lldpdu: Lldpdu;
   /** LLDPDU as received, for whoever keeps it over a restart. */
   octets: Uint8Array;
   /** Address that its LLDPDUs come from. */
   source: MacAddress | undefined;
+  /** Time of its first LLDPDU. */
+  since: number;
   /** Time at which rxTTL runs out. */
   expires: number;
 }
@@ -48,6 +51,8 @@ export type LldpEffect =
 
 /** Neighbours kept on one agent; a further one sets tooManyNeighbors. */
 const NEIGHBOURS_MAX = 8;
+/** Milliseconds that a neighbour stays at least: however many more there are, they do not push each other out all the time. */
+const STAY = 60_000;
 const SECOND = 1000;
 
 /**
@@ -69,7 +74,10 @@ export class LldpAgent {
     statsAgeoutsTotal: 0,
     lldpduLengthErrors: 0,
   };
+  /** Those that have been there longest come first. */
   readonly neighbours = new Map<string, LldpNeighbour>();
+  /** Keys of neighbours for which there is always room, and which never make any. */
+  favoured: readonly string[] = [];
   #timing: LldpTiming;
   #local: LocalSystem;
   #adminStatus: AdminStatus = 'enabledRxTx';
@@ -132,8 +140,7 @@ export class LldpAgent {
 
   /**
    * An LLDPDU with this agent's destination address. What it makes us send waits for the next `localChanged` or `advance`
-   * (due at once), so that one LLDPDU carries all that its reading changed. A neighbour speaks from one `source` while it lives:
-   * what claims to be it from elsewhere is discarded, a shutdown above all.
+   * (due at once), so that one LLDPDU carries all that its reading changed.
    */
   receive(octets: Uint8Array, now: number, source?: MacAddress): LldpEffect[] {
     if (this.rxState !== 'RX_WAIT_FOR_FRAME') return [];
@@ -150,14 +157,11 @@ export class LldpAgent {
       for (const counter of counters) this.counters[counter]++;
       return [];
     }
-    const key = msap(lldpdu);
+    const key = keyOf(lldpdu, source);
     const known = this.neighbours.get(key);
-    if (known !== undefined && known.source !== source) {
-      this.counters.statsFramesDiscardedTotal++;
-      return [];
-    }
     if (lldpdu.ttl === 0) return this.#delete(key, 'shutdown LLDPDU');
-    return this.#update({ msap: key, lldpdu, octets, source, expires: now + lldpdu.ttl * SECOND }, known);
+    const since = known?.since ?? now;
+    return this.#update({ key, lldpdu, octets, source, since, expires: now + lldpdu.ttl * SECOND }, known);
   }
 
   /**
@@ -169,10 +173,10 @@ export class LldpAgent {
     try {
       const { lldpdu } = decodeLldpdu(octets);
       // What has been heard since is newer.
-      const key = msap(lldpdu);
+      const key = keyOf(lldpdu, source);
       if (lldpdu.ttl === 0 || this.neighbours.has(key)) return [];
       const ends = Math.min(expires, now + lldpdu.ttl * SECOND);
-      return this.#update({ msap: key, lldpdu, octets, source, expires: ends }, undefined);
+      return this.#update({ key, lldpdu, octets, source, since: now, expires: ends }, undefined);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       return [];
@@ -184,7 +188,7 @@ export class LldpAgent {
     for (const neighbour of [...this.neighbours.values()]) {
       if (now < neighbour.expires) continue;
       this.counters.statsAgeoutsTotal++;
-      effects.push(...this.#delete(neighbour.msap, 'its TTL ran out'));
+      effects.push(...this.#delete(neighbour.key, 'its TTL ran out'));
     }
     if (now >= this.#tooManyNeighborsUntil) this.#tooManyNeighborsUntil = Number.NEGATIVE_INFINITY;
     // Of a long sleep the last minute is made up for: credit is full by then. The transmission that is due meanwhile is due now.
@@ -315,7 +319,7 @@ export class LldpAgent {
       this.#tooManyNeighborsUntil = Math.max(this.#tooManyNeighborsUntil, neighbour.expires);
       return [];
     }
-    this.neighbours.set(neighbour.msap, neighbour);
+    this.neighbours.set(neighbour.key, neighbour);
     if (known === undefined) {
       if (!this.tooManyNeighbors) this.#newNeighbor = true;
       return [...evicted, { kind: 'neighbour', event: 'new', neighbour }];
@@ -324,11 +328,17 @@ export class LldpAgent {
     return [{ kind: 'neighbour', event, neighbour }];
   }
 
-  /** Room for a neighbour that speaks EVB, at the cost of one that does not; undefined: there is none. */
+  /**
+   * Room for a neighbour that speaks EVB: at the cost of one that does not, else of the one that has been there longest, if that
+   * is a while. What is favoured does not wait for that. undefined: there is none.
+   */
   #evict(neighbour: LldpNeighbour): LldpEffect[] | undefined {
-    if (!speaksEvb(neighbour)) return undefined;
-    const other = [...this.neighbours.values()].find((candidate) => !speaksEvb(candidate));
-    return other === undefined ? undefined : this.#delete(other.msap, 'made room for an EVB peer');
+    const favoured = this.favoured.includes(neighbour.key);
+    if (!favoured && !speaksEvb(neighbour)) return undefined;
+    const others = [...this.neighbours.values()].filter(({ key }) => !this.favoured.includes(key));
+    const silent = others.find((candidate) => !speaksEvb(candidate));
+    const other = silent ?? others.find(({ since }) => favoured || neighbour.since >= since + STAY);
+    return other === undefined ? undefined : this.#delete(other.key, 'made room for an EVB peer');
   }
 
   #delete(key: string, reason: string): LldpEffect[] {
@@ -351,6 +361,10 @@ function sends(status: AdminStatus): boolean {
 
 function receives(status: AdminStatus): boolean {
   return status === 'enabledRxTx' || status === 'enabledRxOnly';
+}
+
+function keyOf(lldpdu: Lldpdu, source: MacAddress | undefined): string {
+  return `${msap(lldpdu)} ${source}`;
 }
 
 function speaksEvb({ lldpdu }: LldpNeighbour): boolean {

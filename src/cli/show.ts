@@ -32,7 +32,9 @@ function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Termin
   page.field('relay', relayReason === '' ? relay : `${relay}: ${relayReason}`, colour);
   page.field('', meaning);
   if (leak !== 'none') page.field('leak', `${leak}: ${leakReason}`, leak === 'open' ? 'yellow' : 'dim');
-  page.field('peer', peerText(peer));
+  const { otherPeers, ...one } = peer;
+  page.field('peer', peerText(one));
+  if (otherPeers !== undefined) page.field('', othersText(Number(otherPeers)), 'yellow');
   page.field('protocol', PROTOCOL[protocol] ?? protocol);
   page.field('VSIs', census(vsis.filter((vsi) => vsi.link === name)));
   for (const [i, slave] of slaves.slice(0, SLAVES_SHOWN).entries())
@@ -134,6 +136,14 @@ export function secondsText(seconds: number): string {
 
 function peerText(peer: LinkStatus['peer']): string {
   return pairs(peer).join(', ') || 'none heard';
+}
+
+function othersText(count: number): string {
+  const who =
+    count === 1
+      ? 'another neighbour that speaks EVB is not listened to'
+      : `${count} other neighbours that speak EVB are not listened to`;
+  return `${who}: more than one switch or host on the wire, or a guest`;
 }
 
 function timersText(timers: LinkStatus['timers']): string {

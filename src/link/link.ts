@@ -9,8 +9,8 @@ export interface LinkOptions {
   mac: MacAddress;
   /** Frames a second that are taken of the peer, and a tenth of it of all others; the rest is counted and dropped. */
   framesPerSecond: number;
-  /** Address of the peer, once it is known: a flood of others does not starve it. */
-  peer(): MacAddress | undefined;
+  /** Addresses of the peer, once they are known: a flood of others does not starve it. */
+  peers(): readonly MacAddress[];
   /** Milliseconds, monotonic. */
   now(): number;
   onFrame(frame: EthernetFrame, octets: Uint8Array): void;
@@ -48,7 +48,7 @@ export class Link {
     framesNotSent: 0,
     framesLostByKernel: 0,
   };
-  #peer: { mac: MacAddress; octets: Uint8Array } | undefined;
+  #peers: { macs: readonly MacAddress[]; octets: Uint8Array[] } = { macs: [], octets: [] };
   #ofPeer!: TokenBucket;
   #ofOthers!: TokenBucket;
 
@@ -126,12 +126,12 @@ export class Link {
   }
 
   #isFromPeer(octets: Uint8Array): boolean {
-    const mac = this.#options.peer();
-    if (mac === undefined) return false;
-    if (mac !== this.#peer?.mac) this.#peer = { mac, octets: macToOctets(mac) };
-    const wanted = this.#peer.octets;
-    // The last octets differ first.
-    for (let i = wanted.length - 1; i >= 0; i--) if (octets[SOURCE + i] !== wanted[i]) return false;
-    return true;
+    const macs = this.#options.peers();
+    if (macs !== this.#peers.macs) this.#peers = { macs, octets: macs.map(macToOctets) };
+    return this.#peers.octets.some((wanted) => {
+      // The last octets differ first.
+      for (let i = wanted.length - 1; i >= 0; i--) if (octets[SOURCE + i] !== wanted[i]) return false;
+      return true;
+    });
   }
 }

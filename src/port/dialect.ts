@@ -11,6 +11,7 @@ import {
   NEAREST_BRIDGE,
   NEAREST_CUSTOMER_BRIDGE,
 } from '../../protocols/ethernet/index.ts';
+import { confirms, hears } from '../../protocols/evb/index.ts';
 import type { EvbParameters, Lldpdu } from '../../protocols/lldp-codec/index.ts';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import {
@@ -38,6 +39,8 @@ export interface Dialect {
   readonly vdp: VdpDialect;
   /** Whether this LLDPDU carries the dialect's EVB TLV. */
   heardIn(lldpdu: EvbTlvs): boolean;
+  /** Whether this LLDPDU shows that its sender has heard ours. */
+  hears(lldpdu: EvbTlvs, own: EvbTlvs): boolean;
   /** `operational`: what was negotiated, where the dialect negotiates. */
   timers(operational: EvbParameters): VdpTimers;
   ecpTiming(operational: EvbParameters): EcpTiming;
@@ -62,6 +65,7 @@ export function dialects(options: DialectOptions): Readonly<Record<DialectName, 
       ecp: ECP_RATIFIED,
       vdp: options.filterCount === 'absent' ? VDP_COUNTLESS : VDP_RATIFIED,
       heardIn: ({ evb }) => evb !== undefined,
+      hears: ({ evb }, own) => evb !== undefined && own.evb !== undefined && hears(evb, own.evb),
       timers: vdpTimers,
       ecpTiming: (operational) => ({
         maxRetries: operational.r,
@@ -75,6 +79,7 @@ export function dialects(options: DialectOptions): Readonly<Record<DialectName, 
       ecp: ECP_DRAFT,
       vdp: vdpDraft(options.role, options.managerOctet),
       heardIn: ({ evbDraft }) => evbDraft !== undefined,
+      hears: ({ evbDraft }) => evbDraft !== undefined && confirms(evbDraft),
       timers: () => VDP_DRAFT_TIMERS,
       ecpTiming: () => ({
         maxRetries: ECP_DRAFT_RETRIES,
@@ -93,8 +98,8 @@ export class DialectFinder {
   #draftSince: number | undefined;
 
   /**
-   * The dialect that is to be spoken from now on. `peer`: the EVB peer of the present dialect; only it can make us leave the
-   * draft while it lives. `msgTxInterval` in seconds.
+   * The dialect that is to be spoken from now on. `peer`: the EVB peer of the present dialect, where it is to be trusted; only it
+   * can make us leave the draft while it lives. `msgTxInterval` in seconds.
    */
   find(
     present: DialectName,

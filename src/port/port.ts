@@ -21,6 +21,7 @@ import { DecodeError, type MacAddress, macToOctets } from '../../protocols/octet
 import type { VdpPdu, VsiTlv } from '../../protocols/vdp/index.ts';
 import { type Dialect, DialectFinder, type DialectName, DRAFT_AFTER, type EvbTlvs } from './dialect.ts';
 import { Outbox } from './outbox.ts';
+import { PeerChoice, type ProvenPeer } from './peer-choice.ts';
 
 /** What the LLDP agent tells about this machine besides chassis and port identity. */
 export interface SystemDescription {
@@ -47,6 +48,8 @@ export interface PortOptions {
   ecpSource: 'peer' | 'any';
   /** false: while there is no EVB peer, ECP counts from anybody. */
   evbFirst: boolean;
+  /** What is known of a time before. */
+  proven?: ProvenPeer | undefined;
 }
 
 export type PortEffect =
@@ -57,10 +60,16 @@ export type PortEffect =
   | { kind: 'dialect'; name: DialectName; reason: string }
   /** The EVB peer as last heard, for whoever keeps it over a restart; undefined: forget it. */
   | { kind: 'peer'; neighbour: LldpNeighbour | undefined }
+  /** Whose place that of the EVB peer is, for the same. */
+  | { kind: 'proven'; proven: ProvenPeer | undefined }
   | { kind: 'vdp'; pdu: VdpPdu }
   /** A late ECP matter worth a log line. */
-  | { kind: 'undelivered'; attempts: number };
+  | { kind: 'undelivered'; attempts: number }
+  /** For the log. */
+  | { kind: 'notice'; text: string };
 
+/** LLDPDU intervals within which a peer has to show that it hears us, when another neighbour does. */
+const TRIAL = 3;
 /** Milliseconds that a patient port waits for one answer. */
 const PATIENCE = 50;
 
@@ -95,8 +104,9 @@ export class Port {
   #finder = new DialectFinder();
   #lldpTiming: LldpTiming;
   #evb: EvbTlvs | undefined;
-  /** MSAP of the neighbour whose EVB TLV counts: the first one that sent one, while it lives (lldp.md 6). */
-  #peer: string | undefined;
+  readonly #choice: PeerChoice;
+  #told: ProvenPeer | undefined;
+  #peerMacs: readonly MacAddress[] = [];
   #enabled = false;
 
   constructor(options: PortOptions) {
@@ -113,6 +123,9 @@ export class Port {
     this.#transmitter = new EcpTransmitter(options.ecp, options.firstSequence, options.dialect.ecp);
     this.#receiver = new EcpReceiver(options.ecp, options.dialect.ecp);
     this.outbox = new Outbox();
+    this.#choice = new PeerChoice(options.proven);
+    this.#told = options.proven;
+    this.#favour();
   }
 
   get dialect(): DialectName {
@@ -120,7 +133,8 @@ export class Port {
   }
 
   get peer(): LldpNeighbour | undefined {
-    return this.#peer === undefined ? undefined : this.lldp.neighbours.get(this.#peer);
+    const { key } = this.#choice;
+    return key === undefined ? undefined : this.lldp.neighbours.get(key);
   }
 
   /** Source address of the EVB peer's LLDPDUs. */
@@ -128,17 +142,22 @@ export class Port {
     return this.peer?.source;
   }
 
+  /** Where what counts comes from: the peer's address, and that of the one whose place it is. */
+  get peerMacs(): readonly MacAddress[] {
+    return this.#peerMacs;
+  }
+
   /** Further neighbours with an EVB TLV, which are reported and not listened to. */
   get rivals(): LldpNeighbour[] {
     return [...this.lldp.neighbours.values()].filter(
-      ({ msap, lldpdu }) => (lldpdu.evb ?? lldpdu.evbDraft) !== undefined && msap !== this.#peer,
+      ({ key, lldpdu }) => (lldpdu.evb ?? lldpdu.evbDraft) !== undefined && key !== this.#choice.key,
     );
   }
 
   /** Why neighbours with an EVB TLV are no EVB peers: it is that of the other dialect. */
   get otherDialect(): string | undefined {
     const others = [...this.lldp.neighbours.values()].map(({ lldpdu }) => lldpdu);
-    if (this.#peer !== undefined || this.#evb === undefined) return undefined;
+    if (this.#choice.key !== undefined || this.#evb === undefined) return undefined;
     if (!others.some(({ evb, evbDraft }) => (evb ?? evbDraft) !== undefined)) return undefined;
     if (this.dialect === 'draft')
       return `the neighbour speaks the EVB of the standard, this link that of draft 0.2 (protocol: ${this.#protocol})`;
@@ -177,7 +196,7 @@ export class Port {
   setEnabled(enabled: boolean, now: number): PortEffect[] {
     this.#enabled = enabled;
     if (!enabled) this.outbox.clear();
-    return this.#fromLldp(this.lldp.setPortEnabled(enabled, now));
+    return this.#fromLldp(this.lldp.setPortEnabled(enabled, now), now);
   }
 
   /**
@@ -190,46 +209,47 @@ export class Port {
   }
 
   /** Our EVB TLV as of now; undefined withdraws it. It goes out at once, credit permitting. */
-  setEvbTlv(tlvs: EvbTlvs | undefined): PortEffect[] {
+  setEvbTlv(tlvs: EvbTlvs | undefined, now: number): PortEffect[] {
     this.#evb = tlvs;
-    return this.#fromLldp(this.lldp.localChanged(this.#local()));
+    return this.#fromLldp(this.lldp.localChanged(this.#local()), now);
   }
 
   /** Another dialect with its EVB TLV: ECP begins anew, and with it who the peer is. */
-  speak(dialect: Dialect, ecp: EcpTiming, tlvs: EvbTlvs | undefined): PortEffect[] {
+  speak(dialect: Dialect, ecp: EcpTiming, tlvs: EvbTlvs | undefined, now: number): PortEffect[] {
     this.#dialect = dialect;
     this.setEcpTiming(ecp);
     this.#finder = new DialectFinder();
     this.outbox.clear();
-    this.#peer = undefined;
+    const forgotten: PortEffect[] =
+      this.#choice.key === undefined ? [] : [{ kind: 'peer', neighbour: undefined }];
+    this.#choice.reset();
     this.#resetEcp();
-    const told = this.setEvbTlv(tlvs);
-    return [...told, ...[...this.lldp.neighbours.values()].flatMap((neighbour) => this.#heard(neighbour))];
+    return [...forgotten, ...this.setEvbTlv(tlvs, now), ...this.#choose('', now)];
   }
 
   setProtocol(protocol: PortOptions['protocol']): void {
     this.#protocol = protocol;
   }
 
-  setLldpTiming(timing: LldpTiming): PortEffect[] {
+  setLldpTiming(timing: LldpTiming, now: number): PortEffect[] {
     this.#lldpTiming = timing;
-    return this.#fromLldp(this.lldp.setTiming(timing));
+    return this.#fromLldp(this.lldp.setTiming(timing), now);
   }
 
   /** Shutdown LLDPDU: the peer forgets us at once. */
-  shutdown(): PortEffect[] {
-    return this.#fromLldp(this.lldp.shutdown());
+  shutdown(now: number): PortEffect[] {
+    return this.#fromLldp(this.lldp.shutdown(), now);
   }
 
   resumePeer(lldpdu: Uint8Array, source: MacAddress, expires: number, now: number): PortEffect[] {
-    return this.#fromLldp(this.lldp.resume(lldpdu, expires, now, source));
+    return this.#fromLldp(this.lldp.resume(lldpdu, expires, now, source), now);
   }
 
   frame(frame: EthernetFrame, now: number): PortEffect[] {
     if (!this.#enabled) return [];
     const { etherType, destination } = frame;
     if (etherType === ETHERTYPE_LLDP && destination === this.#lldpGroup) {
-      const heard = this.#fromLldp(this.lldp.receive(frame.payload, now, frame.source));
+      const heard = this.#fromLldp(this.lldp.receive(frame.payload, now, frame.source), now);
       return [...heard, ...this.#findDialect(now)];
     }
     const dialect = this.#dialect;
@@ -241,8 +261,10 @@ export class Port {
 
   advance(now: number): PortEffect[] {
     if (!this.#enabled) return [];
+    this.#choice.advance(now);
     return [
-      ...this.#fromLldp(this.lldp.advance(now)),
+      ...this.#fromLldp(this.lldp.advance(now), now),
+      ...this.#choose('', now),
       ...this.#findDialect(now),
       ...this.#fromEcp(this.#transmitter.advance(now), now),
       ...this.flush(now),
@@ -256,6 +278,7 @@ export class Port {
       const next = this.outbox.take(this.#dialect, this.patient ? 1 : undefined);
       if (next === undefined) break;
       this.#outstanding = next.keys;
+      this.#choice.requested();
       effects.push(...this.#fromEcp(this.#transmitter.request(next.ulpdu, now), now));
     }
     return effects;
@@ -269,7 +292,12 @@ export class Port {
       this.#protocol === 'auto'
         ? this.#finder.deadline(this.#lldpTiming.msgTxInterval)
         : Number.POSITIVE_INFINITY;
-    return Math.min(this.lldp.nextDeadline(), this.#transmitter.nextDeadline(), held, found);
+    const machines = Math.min(
+      this.lldp.nextDeadline(),
+      this.#transmitter.nextDeadline(),
+      this.#choice.nextDeadline(),
+    );
+    return Math.min(machines, held, found);
   }
 
   /** A patient port waits for the answer to its last request, but not for ever: one may be lost all the same. */
@@ -282,12 +310,18 @@ export class Port {
   #ecp(frame: EthernetFrame, now: number): PortEffect[] {
     // A guest behind a reflecting port can reach this group address too: only the EVB peer is listened to.
     const stranger = frame.source !== this.peerMac && (this.#evbFirst || this.peerMac !== undefined);
-    if (this.#ecpSource === 'peer' && stranger) {
-      this.counters.ecpForeign++;
-      return [];
-    }
+    const foreign = this.#ecpSource === 'peer' && stranger;
+    if (foreign) this.counters.ecpForeign++;
+    const neighbour =
+      frame.source === this.peerMac
+        ? this.peer
+        : this.#speakers.find(({ source }) => source === frame.source);
+    if (foreign && neighbour === undefined) return [];
     try {
       const ecpdu = this.#dialect.ecp.decode(frame.payload);
+      if (ecpdu.operation === 'ack' && neighbour !== undefined && this.#transmitter.awaits(ecpdu))
+        this.#choice.acknowledged(neighbour, now);
+      if (foreign) return [];
       if (ecpdu.operation === 'ack') {
         return [...this.#fromEcp(this.#transmitter.ack(ecpdu, now), now), ...this.flush(now)];
       }
@@ -324,48 +358,80 @@ export class Port {
         this.unanswered.delete(key);
         this.unanswered.set(key, { since: now, delivered: effect.kind === 'delivered' });
       }
-      return effect.kind === 'undelivered' ? [{ kind: 'undelivered', attempts: effect.attempts }] : [];
+      if (effect.kind === 'delivered') return this.#tellProven();
+      this.#choice.gaveUp();
+      return [{ kind: 'undelivered', attempts: effect.attempts }, ...this.#choose('', now)];
     });
   }
 
-  #fromLldp(effects: LldpEffect[]): PortEffect[] {
-    return effects.flatMap((effect) => this.#lldpEffect(effect));
+  #fromLldp(effects: LldpEffect[], now: number): PortEffect[] {
+    return effects.flatMap((effect) => this.#lldpEffect(effect, now));
   }
 
-  #lldpEffect(effect: LldpEffect): PortEffect[] {
+  #lldpEffect(effect: LldpEffect, now: number): PortEffect[] {
     switch (effect.kind) {
       case 'send':
         return [this.#send(ETHERTYPE_LLDP, this.#lldpGroup, effect.lldpdu)];
       case 'neighbour':
-        return this.#heard(effect.neighbour);
+        return this.#heard(effect.neighbour, now);
       case 'neighbourGone':
-        return effect.neighbour.msap === this.#peer ? this.#peerLost(effect.reason) : [];
+        this.#choice.gone(effect.neighbour.key);
+        return this.#choose(effect.reason, now);
     }
   }
 
-  #heard(neighbour: LldpNeighbour): PortEffect[] {
-    const { lldpdu, msap } = neighbour;
-    const speaks = this.#dialect.heardIn(lldpdu);
-    if (this.#peer === undefined && speaks) {
-      this.#peer = msap;
-      this.#resetEcp();
+  /** Neighbours that speak EVB in our dialect, the oldest first. */
+  get #speakers(): LldpNeighbour[] {
+    return [...this.lldp.neighbours.values()].filter(({ lldpdu }) => this.#dialect.heardIn(lldpdu));
+  }
+
+  #heard(neighbour: LldpNeighbour, now: number): PortEffect[] {
+    const shows = this.#evb !== undefined && this.#dialect.hears(neighbour.lldpdu, this.#evb);
+    this.#choice.heard(neighbour, shows, now);
+    const chosen = this.#choose('the peer withdrew its EVB TLV', now);
+    // Who has become the peer just now has been told already.
+    if (chosen.length > 0 || neighbour.key !== this.#choice.key) return chosen;
+    return [...this.#tellPeer(neighbour), ...this.#tellProven()];
+  }
+
+  /** Sees to it that the best neighbour is the peer. `lost`: why the present one is none, if it is gone. */
+  #choose(lost: string, now: number): PortEffect[] {
+    const { key } = this.#choice;
+    const { peer, reason = lost } = this.#choice.best(this.#speakers, now);
+    if (peer?.key === key) return [];
+    this.#choice.take(peer, TRIAL * this.#lldpTiming.msgTxInterval * 1_000, now);
+    this.#resetEcp();
+    const effects: PortEffect[] = [];
+    if (key !== undefined) {
+      this.outbox.clear();
+      effects.push({ kind: 'peer', neighbour: undefined }, { kind: 'evb', tlvs: undefined, reason });
+      if (peer !== undefined)
+        effects.push({ kind: 'notice', text: `another neighbour is the EVB peer now: ${reason}` });
     }
-    if (msap !== this.#peer) return [];
-    if (!speaks) return this.#peerLost('the peer withdrew its EVB TLV');
+    if (peer !== undefined) effects.push(...this.#tellPeer(peer));
+    return [...effects, ...this.#tellProven()];
+  }
+
+  #tellPeer(neighbour: LldpNeighbour): PortEffect[] {
     return [
       { kind: 'peer', neighbour },
-      { kind: 'evb', tlvs: lldpdu, reason: 'EVB TLV received' },
+      { kind: 'evb', tlvs: neighbour.lldpdu, reason: 'EVB TLV received' },
     ];
   }
 
-  #peerLost(reason: string): PortEffect[] {
-    this.#peer = undefined;
-    this.outbox.clear();
-    this.#resetEcp();
-    return [
-      { kind: 'peer', neighbour: undefined },
-      { kind: 'evb', tlvs: undefined, reason },
-    ];
+  #tellProven(): PortEffect[] {
+    this.#favour();
+    const { proven } = this.#choice;
+    if (proven === this.#told) return [];
+    this.#told = proven;
+    return [{ kind: 'proven', proven }];
+  }
+
+  /** Strangers take neither the peer's place among the neighbours nor its share of the frames. */
+  #favour(): void {
+    const { key, proven } = this.#choice;
+    this.lldp.favoured = [key, proven?.key].filter((each) => each !== undefined);
+    this.#peerMacs = [this.peerMac, proven?.source].filter((each) => each !== undefined);
   }
 
   /** Seconds. */
@@ -376,9 +442,19 @@ export class Port {
   #findDialect(now: number): PortEffect[] {
     if (this.#protocol !== 'auto') return [];
     const present = this.#dialect.name;
-    const neighbours = [...this.lldp.neighbours.values()].map(({ lldpdu }) => lldpdu);
-    const { msgTxInterval } = this.#lldpTiming;
-    const name = this.#finder.find(present, neighbours, this.peer?.lldpdu, msgTxInterval, now);
+    const { trusted } = this.#choice;
+    const all = [...this.lldp.neighbours.values()];
+    // The one whose place it is decides alone, whoever has it, as long as it does not fail.
+    const proven = all.find(
+      (neighbour) => this.#choice.isProven(neighbour, now) && (trusted || neighbour.key !== this.#choice.key),
+    );
+    const peer = proven ?? (trusted ? this.peer : undefined);
+    // Where the peer has failed, so have all that speak as it does: any other would have taken its place.
+    const others = trusted
+      ? all
+      : all.filter(({ lldpdu }) => present === 'draft' || lldpdu.evb === undefined);
+    const heeded = (proven === undefined ? others : [proven]).map(({ lldpdu }) => lldpdu);
+    const name = this.#finder.find(present, heeded, peer?.lldpdu, this.#lldpTiming.msgTxInterval, now);
     if (name === present) return [];
     const reason =
       name === 'draft'

@@ -6,10 +6,14 @@ import { DecodeError, type MacAddress } from '../../protocols/octets/index.ts';
 import type { VdpDialect, VdpPdu, VdpTimers } from '../../protocols/vdp/index.ts';
 import type { Dialect as DialectInUse } from '../model.ts';
 import { type Dialect, type DialectName, type DialectOptions, dialects, type EvbTlvs } from './dialect.ts';
+import type { ProvenPeer } from './peer-choice.ts';
 import { Port, type PortEffect, type PortOptions } from './port.ts';
 
 /** What a role's port needs besides what is known only when the link is there. */
-export type RoleOptions = Omit<PortOptions, 'mac' | 'firstSequence' | 'ecp' | 'dialect' | 'protocol'> &
+export type RoleOptions = Omit<
+  PortOptions,
+  'mac' | 'firstSequence' | 'ecp' | 'dialect' | 'protocol' | 'proven'
+> &
   Omit<DialectOptions, 'role'> & {
     /** Of a bridge, what tells VSIs apart: lldpad's stations may have several of one VSIID (vdp.md 2.1). */
     vsiKey: 'vsiid' | 'lldpad';
@@ -32,13 +36,11 @@ export interface LinkUp {
   mac: MacAddress;
   firstSequence: number;
   peer?: RememberedPeer;
+  /** Of a run before; what was proven since counts more. */
+  proven?: ProvenPeer;
 }
 
-export type PassedOn =
-  | Exclude<PortEffect, { kind: 'evb' | 'vdp' | 'dialect' }>
-  | { kind: 'link' }
-  /** For the log. */
-  | { kind: 'notice'; text: string };
+export type PassedOn = Exclude<PortEffect, { kind: 'evb' | 'vdp' | 'dialect' }> | { kind: 'link' };
 
 /**
  * The half of Station and Bridge that does not depend on the role: the port while the link is up, EVB over LLDP, the dialect that
@@ -57,6 +59,8 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   /** Why there is no EVB peer. */
   #lost = 'no EVB peer heard yet';
   #absence = 'starting';
+  /** Whose place that of the EVB peer is; it outlives the link too. */
+  #proven: ProvenPeer | undefined;
   #told = '';
 
   constructor(role: DialectOptions['role'], protocol: Protocol, options: RoleOptions) {
@@ -124,14 +128,16 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
     return this.#port === undefined ? [] : this.#listened(this.#port.frame(frame, now), now);
   }
 
-  /** Goodbye: a shutdown LLDPDU, after which the peer forgets us at once. */
+  /** Goodbye: a shutdown LLDPDU, after which the peer forgets us at once, and we whose place its was. */
   shutdown(now: number): (Own | PassedOn)[] {
-    return this.#port === undefined ? [] : this.fromPort(this.#port.shutdown(), now);
+    const effects = this.#port === undefined ? [] : this.fromPort(this.#port.shutdown(now), now);
+    this.#proven = undefined;
+    return [...effects, { kind: 'proven', proven: undefined }];
   }
 
   setLldpTiming(timing: LldpTiming, now: number): (Own | PassedOn)[] {
     this.options.lldp = timing;
-    return this.#port === undefined ? [] : this.fromPort(this.#port.setLldpTiming(timing), now);
+    return this.#port === undefined ? [] : this.fromPort(this.#port.setLldpTiming(timing, now), now);
   }
 
   /** Other options, from the next time on that the link comes up. */
@@ -142,6 +148,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   /** What follows from the remembered peer is in the first LLDPDU already. */
   protected bringUp(link: LinkUp, now: number): (Own | PassedOn)[] {
     const { mac, firstSequence, peer } = link;
+    this.#proven ??= link.proven;
     this.#lost = this.evbEnabled ? 'no EVB peer heard yet' : 'EVB is off on this link';
     const resumesDraft = peer !== undefined && this.#protocol === 'auto' && this.#spokeDraft(peer.lldpdu);
     this.#dialects = dialects({ ...this.options, role: this.#role });
@@ -155,8 +162,9 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
       protocol: this.#protocol,
       dialect,
       ecp: this.#ecpTiming(),
+      proven: this.#proven,
     });
-    this.#port.setEvbTlv(this.#advertised);
+    this.#port.setEvbTlv(this.#advertised, now);
     const resumed =
       peer === undefined ? [] : this.#port.resumePeer(peer.lldpdu, peer.source, peer.expires, now);
     return this.fromPort(resumed, now);
@@ -204,11 +212,11 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
     );
   }
 
-  /** The link's status is told anew when what it says about relay has changed. */
+  /** The link's status is told anew when what it says about relay, or how many neighbours speak EVB, has changed. */
   protected linkChanged(always = true): (Own | PassedOn)[] {
-    const { relayReason } = this;
-    if (!always && relayReason === this.#told) return [];
-    this.#told = relayReason;
+    const told = `${this.#port?.rivals.length} ${this.relayReason}`;
+    if (!always && told === this.#told) return [];
+    this.#told = told;
     return [LINK];
   }
 
@@ -216,6 +224,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
     return effects.flatMap((effect): (Own | PassedOn)[] => {
       if (effect.kind === 'vdp') return this.evbEnabled ? this.vdp(effect.pdu, now) : [];
       if (effect.kind === 'dialect') return this.#speak(effect.name, effect.reason, now);
+      if (effect.kind === 'proven') this.#proven = effect.proven;
       if (effect.kind !== 'evb') return [effect];
       if (!this.evbEnabled) return [];
       const { tlvs, reason } = effect;
@@ -225,10 +234,9 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
     });
   }
 
-  /** Neighbours that come and go with the other dialect are no EVB peers, but a reason why there is none. */
+  /** Neighbours that are no EVB peers come and go too: they are shown, and may be a reason why there is none. */
   #listened(effects: PortEffect[], now: number): (Own | PassedOn)[] {
-    const done = this.fromPort(effects, now);
-    return this.evb.remote === undefined ? [...done, ...this.linkChanged(false)] : done;
+    return [...this.fromPort(effects, now), ...this.linkChanged(false)];
   }
 
   /** `protocol` of the configuration; auto begins with the standard. */
@@ -259,7 +267,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
 
   /** Our EVB TLV goes out, news or not. */
   protected tellEvb(now: number): (Own | PassedOn)[] {
-    return this.#port === undefined ? [] : this.fromPort(this.#port.setEvbTlv(this.#advertised), now);
+    return this.#port === undefined ? [] : this.fromPort(this.#port.setEvbTlv(this.#advertised, now), now);
   }
 
   /** What was said in one dialect does not count in the other. */
@@ -268,7 +276,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
     this.#dialect = this.#dialects[name];
     this.#lost = reason;
     this.#retime();
-    const heard = this.#port?.speak(this.#dialect, this.#ecpTiming(), this.#advertised) ?? [];
+    const heard = this.#port?.speak(this.#dialect, this.#ecpTiming(), this.#advertised, now) ?? [];
     return [...ended, { kind: 'notice', text: reason }, ...this.fromPort(heard, now), ...this.linkChanged()];
   }
 

@@ -13,10 +13,11 @@ import type { Slave } from '../kernel/slave-watch.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
 import type { Dialect, LinkStatus, RelayState, Role, SlaveStatus, VsiStatus } from '../model.ts';
+import type { ProvenPeer } from '../port/peer-choice.ts';
 import type { Port } from '../port/port.ts';
 import type { LinkUp, PassedOn, RememberedPeer, RoleOptions } from '../port/role.ts';
 import type { SocketError } from '../raw-socket/index.ts';
-import type { Store, StoredPeer } from '../store/store.ts';
+import type { Store, StoredPeer, StoredProven } from '../store/store.ts';
 import { Alarm, fromEpoch, now, toEpoch } from './clock.ts';
 import type { Leak, LeakKeeper } from './leak-keeper.ts';
 import { interopOptions, lldpTiming } from './settings.ts';
@@ -90,6 +91,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
   #socket: Link | undefined;
   #counters: LinkCounters | undefined;
   #remembered: StoredPeer | undefined;
+  #proven: StoredProven | undefined;
   /** releasing: goodbye is being said; stopped: whatever comes in late has no effect any more. */
   #state: 'serving' | 'releasing' | 'released' | 'stopped' = 'serving';
   #begun = false;
@@ -143,6 +145,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
   /** What a run before left for this link; before the first update(). */
   async recall(): Promise<void> {
     this.#remembered = await this.around.store.peer(this.name);
+    this.#proven = await this.around.store.proven(this.name);
   }
 
   /** The kernel's link of this name as it is now; undefined: there is none. */
@@ -255,6 +258,9 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
       case 'peer':
         this.#remember(effect.neighbour);
         break;
+      case 'proven':
+        this.#keepProven(effect.proven);
+        break;
       case 'undelivered':
         for (const unheard of this.#unheard.splice(0)) unheard();
         this.log('debug', `an ECP request was not acknowledged in ${effect.attempts} transmissions`);
@@ -332,7 +338,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
         interfaceIndex,
         mac,
         framesPerSecond: this.framesPerSecond,
-        peer: () => this.machine.port?.peerMac,
+        peers: () => this.machine.port?.peerMacs ?? [],
         now,
         onFrame: (frame, octets) => {
           this.around.frame(false, octets);
@@ -350,7 +356,8 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
       return;
     }
     const peer = this.#recalledPeer();
-    const link = { mac, firstSequence: randomInt(1, 65536) };
+    const proven = this.#recalledProven();
+    const link = { mac, firstSequence: randomInt(1, 65536), ...(proven && { proven }) };
     this.perform(this.opened(peer === undefined ? link : { ...link, peer }));
   }
 
@@ -360,6 +367,17 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     const lldpdu = peer && fromHex(peer.lldpdu);
     if (lldpdu === undefined) return undefined;
     return { lldpdu, source: peer!.source as MacAddress, expires: fromEpoch(peer!.expires) };
+  }
+
+  #recalledProven(): ProvenPeer | undefined {
+    const proven = this.#proven;
+    this.#proven = undefined;
+    return proven && { ...proven, source: proven.source as MacAddress, until: fromEpoch(proven.until) };
+  }
+
+  #keepProven(proven: ProvenPeer | undefined): void {
+    const stored = proven && { ...proven, until: toEpoch(proven.until) };
+    this.report(this.around.store.putProven(this.name, stored), 'whose place that of the peer is');
   }
 
   #forgetPeer(): void {
@@ -382,11 +400,14 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
   }
 
   #remember(neighbour: LldpNeighbour | undefined): void {
-    const source = this.machine.port?.peerMac;
     const peer =
-      neighbour === undefined || source === undefined
+      neighbour?.source === undefined
         ? undefined
-        : { lldpdu: toHex(neighbour.octets), source, expires: toEpoch(neighbour.expires) };
+        : {
+            lldpdu: toHex(neighbour.octets),
+            source: neighbour.source,
+            expires: toEpoch(neighbour.expires),
+          };
     this.report(this.around.store.putPeer(this.name, peer), 'the peer is not remembered');
     // Much of what it says of itself is shown and changes nothing else.
     if (peer?.lldpdu === this.#saying) return;

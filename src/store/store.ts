@@ -31,6 +31,15 @@ export interface StoredPeer {
   expires: number;
 }
 
+/** Whose place that of the EVB peer is (src/port/peer-choice.ts). */
+export interface StoredProven {
+  key: string;
+  source: string;
+  acknowledges: boolean;
+  /** Milliseconds since the epoch. */
+  until: number;
+}
+
 type Operation = { type: 'put'; key: string; value: unknown } | { type: 'del'; key: string };
 
 /** One line for the user: which folder, why, and what mends it. */
@@ -166,6 +175,16 @@ export class Store {
 
   peer(link: string): Promise<StoredPeer | undefined> {
     return this.#get<StoredPeer>(`peer/${link}/`);
+  }
+
+  /** Not synced either. */
+  putProven(link: string, proven: StoredProven | undefined): Promise<void> {
+    const key = `proven/${link}/`;
+    return proven === undefined ? this.#delete(key) : this.#put(key, proven, false);
+  }
+
+  proven(link: string): Promise<StoredProven | undefined> {
+    return this.#get<StoredProven>(`proven/${link}/`);
   }
 
   #put(key: string, value: unknown, sync: boolean): Promise<void> {

@@ -978,6 +978,17 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     expect(await running.ended).toMatchObject({ code: 0, stderr: '' });
   });
 
+  test('status says that there are other neighbours who speak EVB', async () => {
+    const shown = async (otherPeers: number) => {
+      daemon.putLink(link('eth1', { peer: { ttl: 121, otherPeers } }));
+      const { stdout } = await run(['status', 'eth1']);
+      expect(stdout).toMatch(/^ *peer +ttl 121$/m);
+      return stdout.replace(/\s+/g, ' ');
+    };
+    expect(await shown(1)).toContain('another neighbour that speaks EVB is not listened to: more than one');
+    expect(await shown(2)).toContain('2 other neighbours that speak EVB are not listened to: more than one');
+  });
+
   test('what the daemon tells cannot steer the terminal', async () => {
     const evil = 'x\x1b]0;title\x07\x9b2J\n\u202eabc';
     daemon.putLink(link('eth1', { relayReason: evil, peer: { systemName: evil, portDescription: evil } }));

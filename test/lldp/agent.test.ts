@@ -738,27 +738,34 @@ describe('a neighbour speaks from one address (lldp.md 6)', () => {
     lldp.receive(pdu(1), 0, HOME);
     return lldp;
   };
+  const shown = (lldp: LldpAgent) =>
+    [...lldp.neighbours.values()].map(({ source, since, expires }) => [source, since, expires / SECOND]);
 
-  test.each([
-    ['a change', pdu(1, 121, { systemName: 'forged' })],
-    ['a shutdown', pdu(1, 0)],
-  ])('%s from elsewhere is discarded and counted', (_, octets) => {
+  test('from elsewhere its MSAP is that of another one, which takes nothing from it', () => {
     const lldp = known();
-    expect(lldp.receive(octets, 1, ELSEWHERE)).toEqual([]);
-    expect([lldp.counters.statsFramesDiscardedTotal, lldp.counters.statsFramesInErrorsTotal]).toEqual([1, 0]);
-    expect([...lldp.neighbours.values()].map(({ source, expires }) => [source, expires])).toEqual([
-      [HOME, 121 * SECOND],
+    expect(heard(lldp.receive(pdu(1, 65535, { systemName: 'forged' }), SECOND, ELSEWHERE))).toEqual(['new']);
+    expect(heard(lldp.receive(pdu(1, 10), 2 * SECOND, HOME))).toEqual(['changed']);
+    expect(shown(lldp)).toEqual([
+      [HOME, 0, 12],
+      [ELSEWHERE, SECOND, 65536],
     ]);
+  });
+
+  test('a shutdown from elsewhere is none of its own', () => {
+    const lldp = known();
+    expect(lldp.receive(pdu(1, 0), 1, ELSEWHERE)).toEqual([]);
+    expect(shown(lldp)).toEqual([[HOME, 0, 121]]);
   });
 
   test('what is known of it', () => {
     const lldp = running();
     const octets = pdu(1, 10);
     const neighbour = {
-      msap: '4:020000000001/3:020000000001',
+      key: `4:020000000001/3:020000000001 ${HOME}`,
       lldpdu: decodeLldpdu(octets).lldpdu,
       octets,
       source: HOME,
+      since: 0,
       expires: 10 * SECOND,
     };
     expect(lldp.receive(octets, 0, HOME)).toEqual([{ kind: 'neighbour', event: 'new', neighbour }]);
@@ -768,7 +775,7 @@ describe('a neighbour speaks from one address (lldp.md 6)', () => {
     ]);
     const again = agent();
     expect(again.resume(octets, 10 * SECOND, 1, HOME)).toEqual([
-      { kind: 'neighbour', event: 'new', neighbour },
+      { kind: 'neighbour', event: 'new', neighbour: { ...neighbour, since: 1 } },
     ]);
   });
 });
@@ -794,10 +801,56 @@ describe('room for a neighbour that speaks EVB', () => {
     expect([lldp.counters.statsFramesDiscardedTotal, lldp.tooManyNeighbors]).toEqual([0, false]);
   });
 
-  test('there is none where all of them speak it', () => {
-    const lldp = fullOf((n) => (n % 2 === 0 ? { evb } : { evbDraft }));
-    expect(lldp.receive(pdu(9, 121, { evb }), 1)).toEqual([]);
+  const speakers = (n: number) => (n % 2 === 0 ? { evb } : { evbDraft });
+  const STAY = 60 * SECOND;
+  const chassis = (lldp: LldpAgent) =>
+    [...lldp.neighbours.values()].map(({ lldpdu }) => lldpdu.chassisId.id[5]);
+  const key = (n: number) => `4:02000000000${n}/3:02000000000${n} undefined`;
+
+  test('where all of them speak it, there is none while they are new', () => {
+    const lldp = fullOf(speakers);
+    expect(lldp.receive(pdu(9, 121, { evb }), STAY - 1)).toEqual([]);
     expect([lldp.counters.statsFramesDiscardedTotal, lldp.tooManyNeighbors]).toEqual([1, true]);
+  });
+
+  test('later that of the one that has been there longest, a minute each, however often they are heard', () => {
+    const lldp = fullOf(speakers);
+    lldp.receive(pdu(1, 1000, { evb }), STAY - 1);
+    expect(heard(lldp.receive(pdu(9, 1000, { evb }), STAY))).toEqual(['made room for an EVB peer', 'new']);
+    expect(chassis(lldp)).toEqual([2, 3, 4, 5, 6, 7, 8, 9]);
+    for (let n = 2; n <= 8; n++) lldp.receive(pdu(10 + n, 1000, { evb }), STAY);
+    expect(chassis(lldp)).toEqual([9, 12, 13, 14, 15, 16, 17, 18]);
+    expect(lldp.receive(pdu(1, 1000, { evb }), 2 * STAY - 1)).toEqual([]);
+    expect(heard(lldp.receive(pdu(1, 1000, { evb }), 2 * STAY))).toEqual([
+      'made room for an EVB peer',
+      'new',
+    ]);
+    expect(chassis(lldp)).toEqual([12, 13, 14, 15, 16, 17, 18, 1]);
+  });
+
+  test('one that does not speak it makes nobody go', () => {
+    const lldp = fullOf(speakers);
+    expect(lldp.receive(pdu(9, 1000), 2 * STAY)).toEqual([]);
+  });
+
+  test('what is favoured has it at once, whether it speaks it or not', () => {
+    for (const more of [{ evb }, {}]) {
+      const lldp = fullOf(speakers);
+      lldp.favoured = [key(9)];
+      expect(heard(lldp.receive(pdu(9, 121, more), 1))).toEqual(['made room for an EVB peer', 'new']);
+      expect(chassis(lldp)).toEqual([2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+  });
+
+  test('what is favoured makes none', () => {
+    const lldp = fullOf(speakers);
+    lldp.favoured = [key(1), key(2)];
+    lldp.receive(pdu(9, 1000, { evb }), STAY);
+    expect(chassis(lldp)).toEqual([1, 2, 4, 5, 6, 7, 8, 9]);
+    const silent = fullOf(() => ({}));
+    silent.favoured = [key(1)];
+    silent.receive(pdu(9, 1000, { evb }), 1);
+    expect(chassis(silent)).toEqual([1, 3, 4, 5, 6, 7, 8, 9]);
   });
 
   test('tooManyNeighborsTimer ends with the second it is due', () => {

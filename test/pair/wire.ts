@@ -7,6 +7,7 @@ import type { MacAddress } from '../../protocols/octets/index.ts';
 import { type VdpRequest, VSIID_LOCAL, type VsiCommand } from '../../protocols/vdp/index.ts';
 import { Bridge, type BridgeEffect, type BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { EvbError } from '../../src/model.ts';
+import type { ProvenPeer } from '../../src/port/peer-choice.ts';
 import type { RoleOptions } from '../../src/port/role.ts';
 import { Station, type StationEffect, type StationPolicy } from '../../src/station/station.ts';
 
@@ -66,6 +67,12 @@ export class Wire {
   readonly notices: string[] = [];
   /** Why relay is as it is, as last shown. */
   readonly shown: Partial<Record<Side, string>> = {};
+  /** Whose place that of the peer is, as a store would have it. */
+  readonly proven: Partial<Record<Side, ProvenPeer | undefined>> = {};
+  /** Whose last words a store would have. */
+  readonly kept: Partial<Record<Side, MacAddress | undefined>> = {};
+  /** How often the status of either side was told. */
+  readonly told = { station: 0, bridge: 0 };
   #stationPolicy: StationPolicy;
   #bridgePolicy: BridgePolicy;
   readonly #portOptions: Partial<RoleOptions>;
@@ -110,18 +117,18 @@ export class Wire {
    */
   replaceBridge(bridged = true, changes: Partial<BridgePolicy> = {}): this {
     this.#bridgePolicy = { ...this.#bridgePolicy, ...changes };
-    const peer = this.bridge.port?.peer;
+    const kept = remembered(this.proven.bridge, this.bridge.port?.peer);
     const inForce = [...this.bridge.vsis.values()].flatMap(({ machine }) => machine.operCmd ?? []);
     this.bridge = new Bridge(this.#bridgePolicy, options(this.#portOptions));
     this.#toBridge(this.bridge.setBridged(bridged, this.now));
     for (const command of inForce) this.bridge.resume(command, this.now);
     const link = { mac: BRIDGE, firstSequence: this.#sequence++, hairpin: this.hairpin };
-    this.#toBridge(this.bridge.linkUp({ ...link, ...remembered(peer) }, this.now));
+    this.#toBridge(this.bridge.linkUp({ ...link, ...kept }, this.now));
     return this;
   }
 
   replaceStation(): this {
-    const peer = this.station.port?.peer;
+    const known = remembered(this.proven.station, this.station.port?.peer);
     const kept = [...this.station.vsis.values()].flatMap(({ wanted, machine }) =>
       wanted ? { wanted, machine } : [],
     );
@@ -129,7 +136,7 @@ export class Wire {
     for (const { wanted, machine } of kept)
       this.station.resume(wanted, machine.operCmd, 'test', '', this.now);
     const link = { mac: STATION, firstSequence: this.#sequence++ };
-    this.#toStation(this.station.linkUp({ ...link, ...remembered(peer) }, this.now));
+    this.#toStation(this.station.linkUp({ ...link, ...known }, this.now));
     return this;
   }
 
@@ -179,6 +186,12 @@ export class Wire {
 
   throwOut(key: string): void {
     this.#toBridge(this.bridge.remove(key, 'thrown out', this.now));
+  }
+
+  /** A frame of somebody else arrives. */
+  stranger(to: Side, frame: EthernetFrame): void {
+    if (to === 'station') this.#toStation(this.station.frame(frame, this.now));
+    else this.#toBridge(this.bridge.frame(frame, this.now));
   }
 
   /** Lets `milliseconds` pass, event by event. */
@@ -241,7 +254,12 @@ export class Wire {
         const { vsi } = effect;
         this.durable.push(`${vsi.key} ${vsi.wanted?.request ?? 'gone'}`);
       } else if (effect.kind === 'notice') this.notices.push(effect.text);
-      else if (effect.kind === 'link') this.shown.station = this.station.relayReason;
+      else if (effect.kind === 'proven') this.proven.station = effect.proven;
+      else if (effect.kind === 'peer') this.kept.station = effect.neighbour?.source;
+      else if (effect.kind === 'link') {
+        this.shown.station = this.station.relayReason;
+        this.told.station++;
+      }
     }
   }
 
@@ -250,7 +268,12 @@ export class Wire {
       if (effect.kind === 'send') this.#send('bridge', effect.frame);
       else if (effect.kind === 'shape') this.#reshape();
       else if (effect.kind === 'notice') this.notices.push(effect.text);
-      else if (effect.kind === 'link') this.shown.bridge = this.bridge.relayReason;
+      else if (effect.kind === 'proven') this.proven.bridge = effect.proven;
+      else if (effect.kind === 'peer') this.kept.bridge = effect.neighbour?.source;
+      else if (effect.kind === 'link') {
+        this.shown.bridge = this.bridge.relayReason;
+        this.told.bridge++;
+      }
     }
   }
 
@@ -280,9 +303,10 @@ export class Wire {
   }
 }
 
-function remembered(peer: LldpNeighbour | undefined) {
-  if (peer?.source === undefined) return {};
-  return { peer: { lldpdu: peer.octets, source: peer.source, expires: peer.expires } };
+function remembered(proven: ProvenPeer | undefined, peer: LldpNeighbour | undefined) {
+  const whose = proven === undefined ? {} : { proven };
+  if (peer?.source === undefined) return whose;
+  return { ...whose, peer: { lldpdu: peer.octets, source: peer.source, expires: peer.expires } };
 }
 
 export function guestMac(n: number): MacAddress {

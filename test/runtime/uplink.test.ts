@@ -49,6 +49,8 @@ class SlowStore {
 
   async peer(): Promise<undefined> {}
 
+  async proven(): Promise<undefined> {}
+
   async switched(): Promise<[]> {
     return [];
   }

@@ -178,22 +178,28 @@ export abstract class Host<M extends Machine & (Station | Bridge), Effect> {
       if (effect.neighbour === undefined || !this.#hasPeer) this.ecpRuns++;
       this.#hasPeer = effect.neighbour !== undefined;
       this.#remember(effect.neighbour);
+    } else if (effect.kind === 'proven') {
+      const { proven } = effect;
+      this.store.write(() => {
+        this.store.proven = proven;
+      });
     } else if (effect.kind === 'undelivered') this.around.undelivered();
   }
 
   #open(peer: LinkUp['peer']): void {
     this.ecpRuns++;
     this.acknowledged.clear();
-    const link = { mac: this.around.mac, firstSequence: this.around.random.integer(1, 65535) };
+    const { proven } = this.store;
+    const firstSequence = this.around.random.integer(1, 65535);
+    const link = { mac: this.around.mac, firstSequence, ...(proven && { proven }) };
     this.perform(this.open(peer === undefined ? link : { ...link, peer }));
   }
 
   #remember(neighbour: LldpNeighbour | undefined): void {
-    const source = this.machine?.port?.peerMac;
     const peer =
-      neighbour === undefined || source === undefined
+      neighbour?.source === undefined
         ? undefined
-        : { lldpdu: neighbour.octets, source, expires: neighbour.expires };
+        : { lldpdu: neighbour.octets, source: neighbour.source, expires: neighbour.expires };
     this.store.write(() => {
       this.store.peer = peer;
     });

@@ -1,14 +1,27 @@
 import { ECP_DRAFT_RETRIES } from '../../protocols/ecp/index.ts';
-import { ETHERTYPE_LLDP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
-import { decodeLldpdu } from '../../protocols/lldp-codec/index.ts';
-import { DecodeError, type MacAddress, sameOctets } from '../../protocols/octets/index.ts';
+import {
+  ETHERTYPE_LLDP,
+  type EthernetFrame,
+  NEAREST_CUSTOMER_BRIDGE,
+} from '../../protocols/ethernet/index.ts';
+import {
+  CHASSIS_ID_MAC,
+  decodeLldpdu,
+  EVB_MODE_BRIDGE,
+  EVB_MODE_STATION,
+  type EvbDraftTlv,
+  type EvbTlv,
+  encodeLldpdu,
+  PORT_ID_MAC,
+} from '../../protocols/lldp-codec/index.ts';
+import { DecodeError, type MacAddress, macToOctets, sameOctets } from '../../protocols/octets/index.ts';
 import type { VsiCommand } from '../../protocols/vdp/index.ts';
 import type { BridgePolicy } from '../../src/bridge/bridge.ts';
 import type { RoleOptions } from '../../src/port/role.ts';
 import type { StationPolicy } from '../../src/station/station.ts';
 import { BridgeHost, StationHost } from './host.ts';
 import { type KernelBridge, KernelPort } from './kernel.ts';
-import type { Faults, PairPlan, Plan } from './plan.ts';
+import { canShow, type Faults, type PairPlan, type Plan } from './plan.ts';
 import type { Random } from './random.ts';
 import type { Timeline } from './timeline.ts';
 import { fail } from './violation.ts';
@@ -41,6 +54,8 @@ interface LastEcp {
 
 /** Exponents and lives that a flipped bit may not exceed: with them the run would take days. */
 const EXPONENT_MAX = 20;
+/** The draft's TLV of one who has not heard us. */
+const DEAF: EvbDraftTlv = { smode: 0xc0, scap: 7, cmode: 0x80, ccap: 0, svsi: 0, cvsi: 0, rte: 15 };
 /** Frames under way in one direction; what is more is lost, as in any queue. */
 const QUEUE_MAX = 256;
 
@@ -180,6 +195,45 @@ export class Pair {
     for (const [key, { wanted }] of store.vsis) this.wishes.set(key, wanted!);
     this.station.start(this.carrier);
     this.trace(`station started with ${this.wishes.size} wishes`);
+  }
+
+  /** Somebody else speaks EVB to one side, under a name of his own or the peer's; `forges`: says all that the peer says. */
+  strange(to: Side, random: Random, forges = false): void {
+    const { plan } = this;
+    const peer = this[to === 'station' ? 'bridge' : 'station'];
+    const source = `52:54:00:66:66:0${random.integer(0, 9)}` as MacAddress;
+    const id = macToOctets(random.chance(0.3) ? peer.around.mac : source);
+    const bothAuto = plan.stationProtocol === 'auto' && plan.bridgeProtocol === 'auto';
+    const own = peer.machine?.protocol;
+    // Who follow each other may be led into the draft together, and stay there.
+    const draft = forges ? own === 'draft' : !bothAuto && random.chance(0.5);
+    const evb: EvbTlv = forges ? peer.machine!.ratified.tlv : this.#deafTlv(to, random);
+    const evbDraft = forges ? peer.machine!.draft.tlv : DEAF;
+    const { octets } = encodeLldpdu({
+      chassisId: { subtype: CHASSIS_ID_MAC, id },
+      portId: { subtype: PORT_ID_MAC, id },
+      ttl: canShow(plan, to) ? 65535 : random.integer(1, 20),
+      others: [],
+      ...(draft ? { evbDraft } : { evb }),
+    });
+    this.trace(`a stranger speaks EVB to the ${to}`);
+    if (!this.carrier) return;
+    const destination = NEAREST_CUSTOMER_BRIDGE;
+    this[to].frame({ destination, source, etherType: ETHERTYPE_LLDP, payload: octets });
+  }
+
+  /** What somebody says who has not heard this side. */
+  #deafTlv(to: Side, random: Random): EvbTlv {
+    const bit = () => random.chance(0.5);
+    const bridge = to === 'station';
+    return {
+      mode: bridge ? EVB_MODE_BRIDGE : EVB_MODE_STATION,
+      bridgeStatus: { bgid: bridge && bit(), rrcap: bridge && bit(), rrctr: false },
+      stationStatus: { sgid: !bridge && bit(), rrreq: !bridge && bit(), rrstat: 0 },
+      ...(bridge ? this.plan.bridgeProposal : this.plan.stationProposal),
+      rwdRol: false,
+      rkaRol: false,
+    };
   }
 
   #send(from: Side, frame: EthernetFrame): void {

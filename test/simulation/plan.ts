@@ -31,6 +31,8 @@ export interface Faults {
   kernelSlow: number;
   throwOut: number;
   policy: number;
+  /** Others, who do not hear us, speak EVB on the link. */
+  stranger: number;
 }
 
 export interface PairPlan {
@@ -70,6 +72,9 @@ export function planOf(seed: number): Plan {
   const random = new Random(seed, 1);
   const kernels = random.integer(1, 2);
   const pairs = Array.from({ length: random.integer(1, 3) }, () => pairOf(random, kernels));
+  // Drawn apart: without strangers a seed is the history that it was.
+  const guests = new Random(seed, 5);
+  for (const { faults } of pairs) faults.stranger = guests.chance(0.3) ? guests.between(3_000, 60_000) : 0;
   return {
     seed,
     lldp: { msgTxInterval: random.pick([5, 5, 8, 30]), msgTxHold: random.integer(2, 4) },
@@ -152,9 +157,14 @@ function faultsOf(random: Random): Faults {
     kernelSlow: maybe(0.01, 0.5, 0.4),
     throwOut: maybe(1_000, 30_000, 0.25),
     policy: maybe(3_000, 30_000, 0.2),
+    stranger: 0,
   };
 }
 
+/** STAY of the LLDP agent: a neighbour that is to make room for another has been there so long. */
+const STAY = 60_000;
+/** TRIAL of src/port: LLDPDU intervals within which a peer has to show that it hears us. */
+const TRIAL = 3;
 /** RETRY_LAST of src/station: the longest pause between two attempts. */
 const RETRY_LAST = 60_000;
 const SECOND = 1_000;
@@ -177,7 +187,20 @@ export function recoveryTime(plan: Plan, pair: PairPlan): number {
   const released = resourceWaitDelay + toutKeepAlive;
   // ECP may be busy with what nobody acknowledged.
   const delivered = 2 * (retriesMax(pair) + 1) * ackTimer;
-  return negotiated + dialectFound(plan, pair) + asked + released + delivered + SECOND;
+  return negotiated + dialectFound(plan, pair) + known(plan, pair) + asked + released + delivered + SECOND;
+}
+
+/** Until strangers have made room for the peer, and have failed where it stands the trial; in one dialect and in the other. */
+function known({ lldp }: Plan, { faults }: PairPlan): number {
+  return faults.stranger === 0 ? 0 : STAY + 2 * (TRIAL + 1) * lldp.msgTxInterval * SECOND;
+}
+
+/** Whether a peer can show to this side that it hears it: nobody can echo a status that was never filled in. */
+export function canShow(pair: PairPlan, to: 'station' | 'bridge'): boolean {
+  if (dialectOf(pair) === 'draft') return true;
+  return to === 'station'
+    ? pair.stationRelay === 'request' || pair.stationGroupIds
+    : pair.bridgeRelay !== 'deny' || pair.bridgeGroupIds;
 }
 
 /** Until a side that insists on no dialect speaks the draft: it may have to find out that it was misled first. */

@@ -40,8 +40,8 @@ export const FAULTS: Fault[] = [
   {
     name: 'ECP: an acknowledgement of another request counts',
     file: 'protocols/ecp/transmitter.ts',
-    from: '!this.#numbers.includes(sequence)',
-    to: 'this.#numbers.length === 0',
+    from: 'this.#numbers.includes(sequence)',
+    to: 'this.#numbers.length > 0',
     seed: 6,
   },
   {
@@ -136,8 +136,8 @@ export const FAULTS: Fault[] = [
   {
     name: 'EVB station: a restart of the bridge is not noticed',
     file: 'protocols/evb/station.ts',
-    from: 'if (this.#echoed && blank(echo)) return',
-    to: 'if (this.#echoed && blank(echo) && echo.sgid) return',
+    from: 'if (this.#echoed && isBlank(echo)) return',
+    to: 'if (this.#echoed && isBlank(echo) && echo.sgid) return',
     seed: 5,
   },
   {

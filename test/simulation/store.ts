@@ -1,5 +1,6 @@
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import type { VsiCommand } from '../../protocols/vdp/index.ts';
+import type { ProvenPeer } from '../../src/port/peer-choice.ts';
 import type { Random } from './random.ts';
 import type { Timeline } from './timeline.ts';
 
@@ -19,6 +20,7 @@ export interface StoredVsi {
 export class Store {
   readonly vsis = new Map<string, StoredVsi>();
   peer: StoredPeer | undefined;
+  proven: ProvenPeer | undefined;
   readonly #timeline: Timeline;
   readonly #random: Random;
   #run = 0;
@@ -54,5 +56,6 @@ export class Store {
   forget(): void {
     this.vsis.clear();
     this.peer = undefined;
+    this.proven = undefined;
   }
 }

@@ -143,9 +143,14 @@ export class World {
     }
   }
 
-  /** Where all agree nothing happens but keepalives and LLDPDUs. */
+  /** Where all agree nothing happens but keepalives and LLDPDUs, whoever else says what the peers say. */
   #rest(): void {
     const shows = this.pairs.map((pair) => pair.shows);
+    const random = new Random(this.plan.seed, 6);
+    for (const pair of this.pairs) {
+      for (const to of ['station', 'bridge'] as const)
+        for (let n = 0; n < 9; n++) pair.strange(to, random, true);
+    }
     this.pass(2 * Math.max(...this.plan.pairs.map(answerTime)));
     this.#agree('at rest');
     this.pairs.forEach((pair, at) => {
@@ -315,6 +320,14 @@ export class World {
       this.#trace(pair, `administrator throws ${key} out`);
       bridge.perform(machine.remove(key, 'thrown out', bridge.now));
     });
+    const strangers = new Random(this.plan.seed, 20 + pair.index);
+    const meet = () => {
+      if (!this.#turmoil) return;
+      const to = strangers.pick(['station', 'bridge'] as const);
+      for (let n = strangers.pick([1, 1, 2, 10]); n > 0; n--) pair.strange(to, strangers);
+      this.timeline.in(strangers.pause(faults.stranger), meet);
+    };
+    if (faults.stranger > 0) this.timeline.in(strangers.pause(faults.stranger), meet);
     every(faults.policy, () => {
       const changed = random.integer(0, 6);
       this.#trace(pair, `policy ${changed}`);
