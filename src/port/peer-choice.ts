@@ -101,7 +101,7 @@ export class PeerChoice {
     now: number,
   ): { peer: LldpNeighbour | undefined; reason?: string } {
     const named = (wanted: string | undefined) => speakers.find(({ key }) => key === wanted);
-    const answering = this.#ignored ? named(this.#acknowledgedBy) : undefined;
+    const answering = this.ignores ? named(this.#acknowledgedBy) : undefined;
     if (answering !== undefined)
       return { peer: answering, reason: 'another neighbour acknowledges ECP, and it never did' };
     const proven = speakers.find((speaker) => this.isProven(speaker, now));
@@ -116,7 +116,7 @@ export class PeerChoice {
   /** `peer` has the place from now on, and `trial` milliseconds to show that it hears us. undefined: nobody has. */
   take(peer: LldpNeighbour | undefined, trial: number, now: number): void {
     const answers = peer !== undefined && peer.key === this.#acknowledgedBy;
-    if (answers && this.#ignored && this.#proven?.key === this.#key) this.#proven = undefined;
+    if (answers && this.ignores && this.#proven?.key === this.#key) this.#proven = undefined;
     this.#key = peer?.key;
     this.#trialEnds = now + trial;
     this.#onTrial = peer !== undefined;
@@ -129,20 +129,20 @@ export class PeerChoice {
     return this.#proven?.key === key && now < this.#proven.until;
   }
 
-  /** Nothing speaks against the peer. */
+  /** The peer has shown that it hears us, or still has time to. */
   get trusted(): boolean {
-    return this.#key !== undefined && !this.#ignored && (this.#shown || this.#onTrial);
+    return this.#shown || this.#onTrial;
+  }
+
+  /** It has acknowledged nothing of what we sent it, now or before. */
+  get ignores(): boolean {
+    return this.#ecp === 'ignored' && !(this.#proven?.key === this.#key && this.#proven?.acknowledges);
   }
 
   /** It has shown that it hears us, since it is the peer or before. */
   get #shown(): boolean {
     if (this.#key === undefined) return false;
     return this.#ecp === 'acknowledged' || this.#hearing.has(this.#key) || this.#proven?.key === this.#key;
-  }
-
-  /** It has acknowledged nothing, now or before. */
-  get #ignored(): boolean {
-    return this.#ecp === 'ignored' && !(this.#proven?.key === this.#key && this.#proven?.acknowledges);
   }
 
   /** The first one that has shown that it hears us stays the one that is remembered, until it has been silent for long. */

@@ -223,6 +223,7 @@ export class Port {
     const forgotten: PortEffect[] =
       this.#choice.key === undefined ? [] : [{ kind: 'peer', neighbour: undefined }];
     this.#choice.reset();
+    this.#favour();
     this.#resetEcp();
     return [...forgotten, ...this.setEvbTlv(tlvs, now), ...this.#choose('', now)];
   }
@@ -442,7 +443,8 @@ export class Port {
   #findDialect(now: number): PortEffect[] {
     if (this.#protocol !== 'auto') return [];
     const present = this.#dialect.name;
-    const { trusted } = this.#choice;
+    // With the timers of the standard even an honest peer may be too slow.
+    const trusted = this.#choice.trusted && !(present === 'draft' && this.#choice.ignores);
     const all = [...this.lldp.neighbours.values()];
     // The one whose place it is decides alone, whoever has it, as long as it does not fail.
     const proven = all.find(

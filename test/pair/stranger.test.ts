@@ -324,6 +324,32 @@ describe('protocol: auto', () => {
     },
   );
 
+  it('a peer whose acknowledgements are lost is not left for a stranger who speaks the draft', () => {
+    const wire = new Wire({ protocol: 'auto' }).up().pass(10);
+    wire.passes = (from, frame) => from === 'station' || !isEcp(frame);
+    wire.ask(command);
+    wire.stranger('station', says({ evbDraft: { ...DEAF_DRAFT, ccap: 7 } }));
+    wire.pass(HOUR);
+    expect([wire.station.protocol, peerOf(wire, 'station')]).toEqual(['ratified', BRIDGE]);
+    expect(wire.notices).toEqual([]);
+  });
+
+  it('a link that was led into the draft by one who acknowledges nothing comes back to who speaks the standard', () => {
+    const wire = new Wire({ protocol: 'auto' });
+    silence(wire, 'bridge');
+    wire.up().ask(command);
+    wire.stranger('station', says({ evbDraft: { ...DEAF_DRAFT, ccap: 7 } }));
+    wire.pass(TRIAL + SECOND);
+    expect([wire.station.protocol, peerOf(wire, 'station')]).toEqual(['draft', EVIL]);
+    wire.passes = () => true;
+    wire.pass(MINUTE);
+    expect([wire.station.protocol, peerOf(wire, 'station'), associated(wire)]).toEqual([
+      'ratified',
+      BRIDGE,
+      BOTH,
+    ]);
+  });
+
   it('what a peer said in one dialect is not kept in the other', () => {
     const wire = new Wire({ protocol: 'auto' }).up().pass(10);
     expect(wire.kept.station).toBe(BRIDGE);
