@@ -27,11 +27,7 @@ afterEach(() => world?.end());
 
 /** Relay is negotiated afterwards, and lldpad ready for VSIs; the capture is its end of the wire. */
 async function connect(uplinks: string, settings: readonly string[]): Promise<void> {
-  world = await World.create('sta', 'br');
-  const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
-  world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
-  world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
-  world.in('br', 'ip', 'link', 'set', 'swp1', 'up');
+  world = await World.joined();
   wire = await Capture.start(world, 'br', 'swp1');
   lldpad = await Lldpad.start(world, 'br', 'swp1', settings);
   station = await Host.create(world, 'sta', uplinks);
@@ -55,19 +51,6 @@ const captured = (id: string, last: string) =>
     (said) => said.some(({ request, status }) => request === last && status?.ack === true),
     `an answer of lldpad to ${last}`,
   );
-/** Resolves when lldpad has granted each of these VSIs so often more than by now. */
-async function granted(ids: readonly string[], more: number): Promise<void> {
-  const grants = async () => {
-    const mac = await stationMac();
-    const all = (await wire.vsis()).filter(
-      ({ source, request, status }) => source !== mac && request === 'associate' && status?.error === 0,
-    );
-    return ids.map((id) => all.filter((vsi) => vsi.id === id).length);
-  };
-  const before = await grants();
-  await eventually(grants, (now) => now.every((count, i) => count >= before[i]! + more), 'grants of lldpad');
-}
-
 describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
   it('negotiates relay, and associates and deassociates a VSI', async () => {
     await connect('uplinks: { eth1: {} }', BRIDGE);
@@ -109,7 +92,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
       for (const vsi of vsis) await station.must(...verb, ...vsi);
       expect(await states()).toEqual(ids.map(() => state));
     }
-    await granted(ids, 2);
+    await wire.granted(ids, 2);
     expect(await states()).toEqual(ids.map(() => 'associated'));
     for (const id of ids) await station.must('deassociate', id);
     expect(await station.vsis()).toEqual([]);
@@ -136,7 +119,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
     expect((await captured(ID, 'associate'))[0]!.filters.map(({ mac }) => mac)).toEqual(macs);
     // What follows is shorter, and lldpad's parser reads on behind it (interop-notes.md 10, row 1).
     await station.must('associate', 'eth1', '--mac', '52:54:00:0a:0b:0c', '--vlan', '42', ...NUMBERS);
-    await granted([ID], 2);
+    await wire.granted([ID], 2);
     expect(await states()).toEqual(['associated', 'associated']);
   });
 
@@ -153,7 +136,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
       '0',
       ...NUMBERS,
     );
-    await granted([ID], 2);
+    await wire.granted([ID], 2);
     expect(await station.vsis()).toMatchObject([{ state: 'associated', filters: [{ vid: 0 }] }]);
   });
 
@@ -165,11 +148,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
   });
 
   it('says that it cannot reflect', async () => {
-    world = await World.create('sta', 'br');
-    const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
-    world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
-    world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
-    world.in('br', 'ip', 'link', 'set', 'swp1', 'up');
+    world = await World.joined();
     lldpad = await Lldpad.start(world, 'br', 'swp1', ['evbmode=bridge', 'evbrrcap=no']);
     station = await Host.create(world, 'sta', 'uplinks: { eth1: {} }');
     await station.start();
@@ -215,7 +194,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
     await eventually(states, (all) => all.every((state) => state === 'associating'), 'given up');
     await lldpad.restart();
     await eventually(states, (all) => all.every((state) => state === 'associated'), 'associated again');
-    await granted(await ids(), 1);
+    await wire.granted(await ids(), 1);
   });
 
   it('is left by a station that was killed: the VSIs live on with the next one', async () => {
@@ -227,7 +206,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
     const before = (await wire.vsis()).length;
     await station.start();
     expect(await ids()).toEqual(held);
-    await granted(held, 1);
+    await wire.granted(held, 1);
     expect(await states()).toEqual(held.map(() => 'associated'));
     const since = (await wire.vsis()).slice(before);
     expect(new Set(since.map(({ request }) => request))).toEqual(new Set(['associate']));
@@ -243,7 +222,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
     await station.must('associate', 'eth1', ...GUEST);
     await station.must('deassociate', ID);
     await station.must('associate', 'eth1', ...GUEST);
-    await granted([ID], 3);
+    await wire.granted([ID], 3);
     expect(await states()).toEqual(['associated']);
     expect(await unsolicited()).toHaveLength(1);
   });
@@ -272,10 +251,10 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
         'station associate 2',
         'lldpad associate 2',
       ]);
-      await granted([ID], 2);
+      await wire.granted([ID], 2);
       expect(await filters()).toEqual([['associated', 2]]);
       await station.must('associate', 'eth1', ...GUEST, '--filter', '52:54:00:0a:0b:0d/43@5');
-      await granted([ID], 2);
+      await wire.granted([ID], 2);
       expect(await station.vsis()).toMatchObject([{ state: 'associated', filters: [{}, { pcp: 5 }] }]);
     });
 
@@ -285,7 +264,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
       const { status, stderr } = await station.evbctl('associate', 'eth1', ...BOTH, '--timeout', '1');
       expect({ status, stderr }).toMatchObject({ status: 4, stderr: expect.stringContaining('lldpad') });
       await eventually(filters, ([vsi]) => vsi?.join() === 'associated,2', 'filters');
-      await granted([ID], 2);
+      await wire.granted([ID], 2);
       expect(await filters()).toEqual([['associated', 2]]);
     });
 
@@ -296,7 +275,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
       await station.stop('SIGKILL');
       await station.start();
       await eventually(filters, ([vsi]) => vsi?.join() === 'associated,2', 'filters');
-      await granted([ID], 2);
+      await wire.granted([ID], 2);
       expect(await filters()).toEqual([['associated', 2]]);
     });
 
@@ -310,7 +289,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
         (late) => late,
         'the late DeAssociate',
       );
-      await granted([ID], 2);
+      await wire.granted([ID], 2);
       expect(await station.vsis()).toMatchObject([{ state: 'associated', type: 0x123457 }]);
       expect((await told()).filter((text) => text.startsWith('station deassociate'))).toEqual([]);
     });
@@ -327,7 +306,7 @@ describe.runIf(ready)('lldpad as the bridge', { timeout: 90_000 }, () => {
       'the link is down',
     );
     world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
-    await granted(await ids(), 1);
+    await wire.granted(await ids(), 1);
     await eventually(states, (all) => all.every((state) => state === 'associated'), 'associated');
   });
 });

@@ -147,11 +147,7 @@ describe.runIf(ready)('lldpad as a bridge that speaks draft 0.2', { timeout: 90_
   it.each(['draft', 'auto'])(
     'negotiates with an uplink that speaks %s, and answers no VSI',
     async (protocol) => {
-      world = await World.create('sta', 'br');
-      const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
-      world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
-      world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
-      world.in('br', 'ip', 'link', 'set', 'swp1', 'up');
+      world = await World.joined();
       lldpad = await Lldpad.startDraft(world, 'br', 'swp1', 'bridge');
       const station = await Host.create(
         world,

@@ -34,13 +34,7 @@ afterEach(() => world?.end());
 
 /** Relay is negotiated afterwards, and lldpad ready for VSIs; the capture is its end of the wire. */
 async function connect(configuration: string, settings: readonly string[]): Promise<void> {
-  world = await World.create('sta', 'br');
-  const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
-  world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
-  world.in('br', 'ip', 'link', 'add', 'br0', 'type', 'bridge');
-  world.in('br', 'ip', 'link', 'set', 'swp1', 'master', 'br0');
-  for (const link of ['br0', 'swp1']) world.in('br', 'ip', 'link', 'set', link, 'up');
-  world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
+  world = await World.wired();
   wire = await Capture.start(world, 'sta', 'eth1');
   bridge = await Host.create(world, 'br', configuration);
   await bridge.start();
@@ -66,22 +60,6 @@ async function granted(asked: VdptoolVsi): Promise<void> {
     stdout: expect.stringContaining(asked.uuid),
   });
   expect(stdout).toMatch(new RegExp(`mode = ${asked.mode}$`, 'm'));
-}
-
-/** Resolves when we have answered so many keepalives more of these VSIs. */
-async function keptAlive(uuids: readonly string[], more: number): Promise<void> {
-  const counts = async () => {
-    const said = (await wire.vsis()).filter(
-      ({ request, status }) => request === 'associate' && status?.ack && status.error === 0,
-    );
-    return uuids.map((uuid) => said.filter(({ id }) => id === uuid).length);
-  };
-  const before = await counts();
-  await eventually(
-    counts,
-    (now) => now.every((count, i) => count >= before[i]! + more),
-    'keepalives answered',
-  );
 }
 
 describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
@@ -125,7 +103,7 @@ describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
         expect(held.find(({ id }) => id === uuid)).toMatchObject({ state, filters: seen });
       }
     }
-    await keptAlive(ids, 2);
+    await wire.granted(ids, 2);
     expect((await lldpad.vsis()).map(({ uuid, mode }) => [uuid, mode]).sort()).toEqual(
       ids.map((uuid) => [uuid, 'assoc']),
     );
@@ -149,7 +127,7 @@ describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
       errno: 0,
       response: 0,
     });
-    await keptAlive([ID], 2);
+    await wire.granted([ID], 2);
     expect(await bridge.vsis()).toMatchObject([
       { state: 'associated', profile: 'web', filters: [{ mac: MAC, vid: 17 }] },
     ]);
@@ -207,7 +185,7 @@ describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
       [`${ID}+2`, 'associated', 43],
     ];
     expect(await shown()).toEqual(both);
-    await keptAlive([ID], 4);
+    await wire.granted([ID], 4);
     expect(await shown()).toEqual(both);
     expect(await lldpad.vsis()).toHaveLength(2);
     await granted(vsi({ mode: 'deassoc' }));
@@ -223,7 +201,7 @@ describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
   it('is killed: its VSI ends when no keepalive comes, and the next one starts afresh', async () => {
     await connect(`ports: { swp1: { enforce: on, ${QUICK} } }`, QUICK_STATION);
     await granted(vsi());
-    await keptAlive([ID], 1);
+    await wire.granted([ID], 1);
     await lldpad.kill();
     await lldpad.restart();
     await eventually(
@@ -279,7 +257,7 @@ describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
     expect(entries()).toEqual(held);
     const before = (await wire.vsis()).length;
     await bridge.start();
-    await keptAlive(uuids, 2);
+    await wire.granted(uuids, 2);
     expect((await lldpad.vsis()).map(({ uuid }) => uuid).sort()).toEqual(uuids);
     expect((await bridge.vsis()).map(({ id, state }) => [id, state]).sort()).toEqual(
       uuids.map((uuid) => [uuid, 'associated']),
@@ -298,7 +276,7 @@ describe.runIf(ready)('lldpad as the station', { timeout: 90_000 }, () => {
     );
     const together = uuids.map((uuid, i) => vsi({ uuid, filters: [`${i + 2}-${MAC}`] }));
     await Promise.all(together.map((each) => lldpad.request(each)));
-    await keptAlive(uuids, 2);
+    await wire.granted(uuids, 2);
     expect((await bridge.vsis()).map(({ id, state }) => [id, state]).sort()).toEqual(
       uuids.map((uuid) => [uuid, 'associated']),
     );

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { readPcap } from '../../src/cli/pcap.ts';
 import { type FrameDocument, isProtocolFrame, summarize, type VsiDocument } from '../../src/cli/summary.ts';
-import type { World } from './world.ts';
+import { eventually, type World } from './world.ts';
 
 /** A VSI TLV on the wire; `source` is who sent it. */
 export interface SeenVsi extends VsiDocument {
@@ -52,5 +52,17 @@ export class Capture {
       return vdp.vsis.map((vsi) => ({ ...vsi, source: source! }));
     });
     return id === undefined ? all : all.filter((vsi) => vsi.id === id);
+  }
+
+  /** Resolves when each of these VSIs was granted so often more than by now, or its keepalive answered. */
+  async granted(ids: readonly string[], more: number): Promise<void> {
+    const grants = async () => {
+      const said = (await this.vsis()).filter(
+        ({ request, status }) => request === 'associate' && status?.ack && status.error === 0,
+      );
+      return ids.map((id) => said.filter((vsi) => vsi.id === id).length);
+    };
+    const before = await grants();
+    await eventually(grants, (now) => now.every((count, i) => count >= before[i]! + more), 'grants');
   }
 }

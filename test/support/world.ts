@@ -49,15 +49,22 @@ export class World {
     return world;
   }
 
-  /** Namespaces `sta` and `br`, joined by `eth1` and `swp1`, which is a port of the Linux bridge `br0`. */
-  static async wired(): Promise<World> {
+  /** Namespaces `sta` and `br`, joined by `eth1` and `swp1`. */
+  static async joined(): Promise<World> {
     const world = await World.create('sta', 'br');
     const peer = ['type', 'veth', 'peer', 'name', 'swp1', 'netns', 'br'];
     world.must('ip', 'link', 'add', 'eth1', 'netns', 'sta', ...peer);
+    world.in('br', 'ip', 'link', 'set', 'swp1', 'up');
+    world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
+    return world;
+  }
+
+  /** The same, with `swp1` as a port of the Linux bridge `br0`. */
+  static async wired(): Promise<World> {
+    const world = await World.joined();
     world.in('br', 'ip', 'link', 'add', 'br0', 'type', 'bridge');
     world.in('br', 'ip', 'link', 'set', 'swp1', 'master', 'br0');
-    for (const link of ['br0', 'swp1']) world.in('br', 'ip', 'link', 'set', link, 'up');
-    world.in('sta', 'ip', 'link', 'set', 'eth1', 'up');
+    world.in('br', 'ip', 'link', 'set', 'br0', 'up');
     return world;
   }
 
