@@ -17,13 +17,18 @@ const REMEMBERED = 24 * 3_600_000;
 /** What is told of it for whoever keeps it may be old by so much. */
 const REFRESHED = 3_600_000;
 
+/** What an earlier run knew, as far as it can be: the time of day may have been another then. */
+export function recalled(proven: ProvenPeer | undefined, now: number): ProvenPeer | undefined {
+  return proven && { ...proven, until: Math.min(proven.until, now + REMEMBERED) };
+}
+
 /**
  * Which neighbour that speaks EVB is the peer: the first, while it lives (lldp.md 6). But a guest behind a reflecting port can
  * send EVB TLVs too, so the place is lost to who has shown that it hears us by one that has not:
- *  - to the peer of before, at once;
+ *  - to the peer of before, at once, but not twice within the time of a trial;
  *  - to one that acknowledges the ECPDU which the peer, that has never acknowledged any, does not;
  *  - to one whose TLV shows it, by a peer whose TLV does not within its time of trial.
- * Each step is one up, so nobody is displaced twice in turn. What is shown can be forged by who listens; being the first cannot.
+ * Else each step is one up, so nobody is displaced in turn. What is shown can be forged by who listens; being the first cannot.
  */
 export class PeerChoice {
   /** LldpNeighbour.key of the peer. */
@@ -31,6 +36,8 @@ export class PeerChoice {
   #proven: ProvenPeer | undefined;
   #trialEnds = Number.POSITIVE_INFINITY;
   #onTrial = false;
+  /** Until then the place is not given back again. */
+  #settledUntil = Number.NEGATIVE_INFINITY;
   /** Neighbours whose TLV has shown that they hear us. */
   readonly #hearing = new Set<string>();
   /** What the peer has done about our ECPDUs. */
@@ -105,8 +112,9 @@ export class PeerChoice {
     if (answering !== undefined)
       return { peer: answering, reason: 'another neighbour acknowledges ECP, and it never did' };
     const proven = speakers.find((speaker) => this.isProven(speaker, now));
-    if (proven !== undefined) return { peer: proven, reason: 'the EVB peer of before is back' };
     const present = named(this.#key);
+    if (proven !== undefined && (present === undefined || proven === present || now >= this.#settledUntil))
+      return { peer: proven, reason: 'the EVB peer of before is back' };
     const hearing = speakers.find(({ key }) => this.#hearing.has(key));
     if (present === undefined) return { peer: hearing ?? speakers[0] };
     if (hearing === undefined || this.#onTrial || this.#shown) return { peer: present };
@@ -116,6 +124,8 @@ export class PeerChoice {
   /** `peer` has the place from now on, and `trial` milliseconds to show that it hears us. undefined: nobody has. */
   take(peer: LldpNeighbour | undefined, trial: number, now: number): void {
     const answers = peer !== undefined && peer.key === this.#acknowledgedBy;
+    if (peer !== undefined && this.#key !== undefined && this.isProven(peer, now))
+      this.#settledUntil = now + trial;
     if (answers && this.ignores && this.#proven?.key === this.#key) this.#proven = undefined;
     this.#key = peer?.key;
     this.#trialEnds = now + trial;

@@ -6,7 +6,7 @@ import { DecodeError, type MacAddress } from '../../protocols/octets/index.ts';
 import type { VdpDialect, VdpPdu, VdpTimers } from '../../protocols/vdp/index.ts';
 import type { Dialect as DialectInUse } from '../model.ts';
 import { type Dialect, type DialectName, type DialectOptions, dialects, type EvbTlvs } from './dialect.ts';
-import type { ProvenPeer } from './peer-choice.ts';
+import { type ProvenPeer, recalled } from './peer-choice.ts';
 import { Port, type PortEffect, type PortOptions } from './port.ts';
 
 /** What a role's port needs besides what is known only when the link is there. */
@@ -148,7 +148,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   /** What follows from the remembered peer is in the first LLDPDU already. */
   protected bringUp(link: LinkUp, now: number): (Own | PassedOn)[] {
     const { mac, firstSequence, peer } = link;
-    this.#proven ??= link.proven;
+    this.#proven ??= recalled(link.proven, now);
     this.#lost = this.evbEnabled ? 'no EVB peer heard yet' : 'EVB is off on this link';
     const resumesDraft = peer !== undefined && this.#protocol === 'auto' && this.#spokeDraft(peer.lldpdu);
     this.#dialects = dialects({ ...this.options, role: this.#role });

@@ -109,6 +109,25 @@ describe.each(SIDES)('somebody who takes the place of a silent peer of the %s', 
     }
   });
 
+  it('who was the peer before this one takes it no more than once in the time of a trial', () => {
+    const wire = alone(side);
+    wire.give(vsiKey(command));
+    // Whose place it is comes and goes.
+    wire.passes = () => true;
+    wire.tampers = (from, frame) => (from === side ? frame : named(frame, EVIL));
+    wire.pass(2 * MINUTE);
+    const back = says(forged(wire, side), macOf(other(side)), macOf(other(side)), 1);
+    const since = wire.now;
+    const taken: number[] = [];
+    for (let second = 0; second < 300; second++) {
+      wire.stranger(side, back);
+      const before = peerOf(wire, side);
+      wire.pass(SECOND);
+      if (peerOf(wire, side) !== before) taken.push(wire.now - since);
+    }
+    expect(taken).toHaveLength(4);
+  });
+
   it('with seven more of his kind gives it back at once', () => {
     const wire = alone(side);
     for (let n = 0; n < 8; n++)
@@ -244,12 +263,7 @@ describe('another switch in the place of the one before', () => {
   const NEW = '02:00:00:00:00:03' as MacAddress;
   /** The bridge has another address and another name from now on. */
   function exchanged(wire: Wire): Wire {
-    wire.tampers = (from, frame) => {
-      if (from === 'station') return frame;
-      if (isEcp(frame)) return { ...frame, source: NEW };
-      const { lldpdu } = decodeLldpdu(frame.payload);
-      return says(lldpdu, NEW, NEW, lldpdu.ttl);
-    };
+    wire.tampers = (from, frame) => (from === 'station' ? frame : named(frame, NEW));
     return wire;
   }
   const running = () => {
@@ -271,6 +285,14 @@ describe('another switch in the place of the one before', () => {
     const wire = running();
     exchanged(wire.down().pass(10)).up().pass(SECOND);
     expect([peerOf(wire, 'station'), associated(wire)]).toEqual([NEW, BOTH]);
+  });
+
+  it('is the one that is remembered a day after the start, whatever the time of day was before', () => {
+    const wire = wired().up().pass(10);
+    wire.proven.station = { ...wire.proven.station!, until: Number.MAX_SAFE_INTEGER };
+    exchanged(wire).down().replaceStation();
+    wire.restartBridge().pass(24 * HOUR + MINUTE);
+    expect(wire.proven.station?.source).toBe(NEW);
   });
 
   it('is the one that is remembered after a day, and the old one is a stranger then', () => {
@@ -388,6 +410,13 @@ describe('what is shown', () => {
     expect([wire.told[side] - before, wire[side].port!.rivals.length]).toEqual([2, 0]);
   });
 });
+
+/** The same frame as another would send it. */
+function named(frame: EthernetFrame, source: MacAddress): EthernetFrame {
+  if (isEcp(frame)) return { ...frame, source };
+  const { lldpdu } = decodeLldpdu(frame.payload);
+  return says(lldpdu, source, source, lldpdu.ttl);
+}
 
 function isEcp({ etherType }: EthernetFrame): boolean {
   return etherType !== ETHERTYPE_LLDP;

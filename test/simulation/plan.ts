@@ -190,9 +190,12 @@ export function recoveryTime(plan: Plan, pair: PairPlan): number {
   return negotiated + dialectFound(plan, pair) + known(plan, pair) + asked + released + delivered + SECOND;
 }
 
-/** Until strangers have made room for the peer, and have failed where it stands the trial; in one dialect and in the other. */
+/**
+ * Until strangers have made room for the peer, and have failed where it stands the trial, in one dialect and in the other; its
+ * place may have been given back to it just before.
+ */
 function known({ lldp }: Plan, { faults }: PairPlan): number {
-  return faults.stranger === 0 ? 0 : STAY + 2 * (TRIAL + 1) * lldp.msgTxInterval * SECOND;
+  return faults.stranger === 0 ? 0 : STAY + 3 * (TRIAL + 1) * lldp.msgTxInterval * SECOND;
 }
 
 /** Whether a peer can show to this side that it hears it: nobody can echo a status that was never filled in. */

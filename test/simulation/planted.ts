@@ -182,6 +182,13 @@ export const FAULTS: Fault[] = [
     to: '',
     seed: 1,
   },
+  {
+    name: 'Port: who is the EVB peer first stays it, though he does not hear us',
+    file: 'src/port/peer-choice.ts',
+    from: 'if (hearing === undefined || this.#onTrial || this.#shown) return { peer: present };',
+    to: 'if (this.key !== undefined) return { peer: present };',
+    seed: 1,
+  },
 ];
 
 /** The first run that catches the fault; undefined when none of the seeds does. */
