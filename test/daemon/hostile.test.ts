@@ -39,7 +39,7 @@ beforeEach(async () => {
   await bridge.start();
   await station.start();
   await station.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
-});
+}, 60_000);
 afterEach(() => world?.end());
 
 function frame(etherType: number, payload: Uint8Array, source = ATTACKER): Uint8Array {

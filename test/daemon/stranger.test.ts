@@ -39,7 +39,7 @@ beforeEach(async () => {
   await bridge.host.start();
   await station.host.start();
   await station.host.must('associate', 'eth1', '--mac', GUEST, '--profile', 'web');
-});
+}, 60_000);
 afterEach(() => world?.end());
 
 const peerOf = async ({ host, link }: End) => (await host.link(link)).peer;
