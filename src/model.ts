@@ -4,7 +4,7 @@
  */
 
 export type Role = 'station' | 'bridge';
-export type Dialect = 'none' | 'ratified' | 'draft';
+export type DialectName = 'ratified' | 'draft';
 export type RelayState = 'off' | 'requested' | 'active' | 'refused' | 'no-peer' | 'assumed';
 /** Whether the Linux bridge of a port forwards EVB frames between it and other ports; `stopped`: it would, evbd keeps it from that. */
 export type LeakState = 'none' | 'stopped' | 'open';
@@ -23,7 +23,8 @@ export interface LinkStatus {
   role: Role;
   /** Empty while the interface does not exist. */
   mac: string;
-  protocol: Dialect;
+  /** Dialect that is spoken with the EVB peer. */
+  protocol: DialectName | 'none';
   relay: RelayState;
   relayReason: string;
   leak: LeakState;

@@ -24,14 +24,15 @@ import {
   vsiKey,
   vsiName,
 } from '../../protocols/vdp/index.ts';
-import type { RelayState, VsiState } from '../model.ts';
+import type { DialectName, RelayState, VsiState } from '../model.ts';
 import { History } from '../port/history.ts';
-import { type LinkUp, type PassedOn, type Protocol, Role, type RoleOptions } from '../port/role.ts';
+import { type LinkUp, type PassedOn, Role, type RoleOptions } from '../port/role.ts';
 import type { PortShape, PortState } from '../port/shape.ts';
 import { type AdmissionPolicy, admit, profileOf } from './admission.ts';
 
 export interface BridgePolicy extends AdmissionPolicy {
-  protocol: Protocol;
+  /** auto: the standard, until the peer shows the draft's only. */
+  protocol: DialectName | 'auto';
   evb: boolean;
   reflectiveRelay: 'allow' | 'deny' | 'always';
   groupIds: boolean;

@@ -23,8 +23,7 @@ import {
   vdpDraft,
   vdpTimers,
 } from '../../protocols/vdp/index.ts';
-
-export type DialectName = 'ratified' | 'draft';
+import type { DialectName } from '../model.ts';
 
 /** EVB TLVs of an LLDPDU, of either dialect. */
 export type EvbTlvs = Pick<Lldpdu, 'evb' | 'evbDraft'>;

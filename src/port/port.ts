@@ -19,7 +19,8 @@ import {
 import { CHASSIS_ID_MAC, type Lldpdu, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
 import { DecodeError, type MacAddress, macToOctets } from '../../protocols/octets/index.ts';
 import type { VdpPdu, VsiTlv } from '../../protocols/vdp/index.ts';
-import { type Dialect, DialectFinder, type DialectName, DRAFT_AFTER, type EvbTlvs } from './dialect.ts';
+import type { DialectName } from '../model.ts';
+import { type Dialect, DialectFinder, DRAFT_AFTER, type EvbTlvs } from './dialect.ts';
 import { Outbox } from './outbox.ts';
 import { PeerChoice, type ProvenPeer } from './peer-choice.ts';
 
@@ -38,7 +39,7 @@ export interface PortOptions {
   lldpScope: 'customer-bridge' | 'nearest-bridge';
   dialect: Dialect;
   /** auto: another dialect is asked for when the neighbours speak it. */
-  protocol: 'auto' | DialectName;
+  protocol: DialectName | 'auto';
   ecp: EcpTiming;
   /** 1..65535, drawn anew for every port that comes up (interop-notes.md 10, row 2). */
   firstSequence: number;

@@ -4,8 +4,8 @@ import type { LldpTiming } from '../../protocols/lldp-agent/index.ts';
 import { decodeLldpdu } from '../../protocols/lldp-codec/index.ts';
 import { DecodeError, type MacAddress } from '../../protocols/octets/index.ts';
 import type { VdpDialect, VdpPdu, VdpTimers } from '../../protocols/vdp/index.ts';
-import type { Dialect as DialectInUse } from '../model.ts';
-import { type Dialect, type DialectName, type DialectOptions, dialects, type EvbTlvs } from './dialect.ts';
+import type { DialectName } from '../model.ts';
+import { type Dialect, type DialectOptions, dialects, type EvbTlvs } from './dialect.ts';
 import { type ProvenPeer, recalled } from './peer-choice.ts';
 import { Port, type PortEffect, type PortOptions } from './port.ts';
 
@@ -20,9 +20,6 @@ export type RoleOptions = Omit<
     /** Of a bridge: the ack bit in a DeAssociate that nobody asked for. */
     deassocAck: boolean;
   };
-
-/** Which dialect is spoken; auto: the standard, until the peer shows the draft's only. */
-export type Protocol = PortOptions['protocol'];
 
 /** The EVB peer of an earlier run, to go on from. `expires`: time of the monotonic clock. */
 export interface RememberedPeer {
@@ -50,7 +47,7 @@ export type PassedOn = Exclude<PortEffect, { kind: 'evb' | 'vdp' | 'dialect' }> 
 export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   protected options: RoleOptions;
   readonly #role: DialectOptions['role'];
-  #protocol: Protocol;
+  #protocol: PortOptions['protocol'];
   #dialects: Readonly<Record<DialectName, Dialect>>;
   /** What is spoken, or will be when the link is up. It outlives the link: the same switch will be there again. */
   #dialect: Dialect;
@@ -63,7 +60,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   #proven: ProvenPeer | undefined;
   #told = '';
 
-  constructor(role: DialectOptions['role'], protocol: Protocol, options: RoleOptions) {
+  constructor(role: DialectOptions['role'], protocol: PortOptions['protocol'], options: RoleOptions) {
     this.#role = role;
     this.#protocol = protocol;
     this.options = options;
@@ -99,7 +96,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   }
 
   /** What is spoken with the peer that is there. */
-  get protocol(): DialectInUse {
+  get protocol(): DialectName | 'none' {
     return this.evb.remote === undefined ? 'none' : this.#dialect.name;
   }
 
@@ -240,7 +237,7 @@ export abstract class Role<Own, Ratified extends EvbStation | EvbBridge> {
   }
 
   /** `protocol` of the configuration; auto begins with the standard. */
-  protected setProtocol(protocol: Protocol, now: number): (Own | PassedOn)[] {
+  protected setProtocol(protocol: PortOptions['protocol'], now: number): (Own | PassedOn)[] {
     if (protocol === this.#protocol) return [];
     this.#protocol = protocol;
     this.#port?.setProtocol(protocol);

@@ -12,7 +12,7 @@ import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import type { Slave } from '../kernel/slave-watch.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
-import type { Dialect, LinkStatus, RelayState, Role, SlaveStatus, VsiStatus } from '../model.ts';
+import type { LinkStatus, RelayState, Role, SlaveStatus, VsiStatus } from '../model.ts';
 import type { ProvenPeer } from '../port/peer-choice.ts';
 import type { Port } from '../port/port.ts';
 import type { LinkUp, PassedOn, RememberedPeer, RoleOptions } from '../port/role.ts';
@@ -48,7 +48,7 @@ export interface Surroundings {
 /** What both roles' machines have in common. */
 interface Machine<Effect, Vsi> {
   readonly port: Port | undefined;
-  readonly protocol: Dialect;
+  readonly protocol: LinkStatus['protocol'];
   readonly relay: RelayState;
   readonly relayReason: string;
   readonly timers: VdpTimers;

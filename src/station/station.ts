@@ -17,13 +17,14 @@ import {
   vsiName,
   withAssignedVids,
 } from '../../protocols/vdp/index.ts';
-import { EvbError, type RelayState } from '../model.ts';
-import { type LinkUp, type PassedOn, type Protocol, Role, type RoleOptions } from '../port/role.ts';
+import { type DialectName, EvbError, type RelayState } from '../model.ts';
+import { type LinkUp, type PassedOn, Role, type RoleOptions } from '../port/role.ts';
 import { type PeerPolicy, Treatment } from './treatment.ts';
 import { isRule, mayTakeOver, type Owner, outranks, StationVsi, samePair } from './vsi.ts';
 
 export interface StationPolicy {
-  protocol: Protocol;
+  /** auto: the standard, until the peer shows the draft's only. */
+  protocol: DialectName | 'auto';
   /** false: LLDP only, no EVB TLV and no VDP. */
   evb: boolean;
   reflectiveRelay: 'request' | 'off' | 'assume';

@@ -6,7 +6,7 @@
 import { ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT, ETHERTYPE_LLDP } from '../../protocols/ethernet/index.ts';
 import { toHex } from '../../protocols/octets/index.ts';
 import { VSIID_UUID, type VsiCommand, vsiKey } from '../../protocols/vdp/index.ts';
-import type { DialectName } from '../../src/port/dialect.ts';
+import type { DialectName } from '../../src/model.ts';
 import { captures, readCapture } from '../fixtures/pcap.ts';
 import { ecpVectors, lldpVectors } from '../fixtures/vectors.ts';
 import { guest, guestMac, Wire } from '../pair/wire.ts';

@@ -5,7 +5,7 @@
  */
 
 import { setTimeout as pause } from 'node:timers/promises';
-import type { DialectName } from '../../src/port/dialect.ts';
+import type { DialectName } from '../../src/model.ts';
 import { corpus } from './corpus.ts';
 import { type Mutant, Mutator, type Sender } from './mutator.ts';
 import { type Delivery, Pair, type TargetRole } from './pair.ts';

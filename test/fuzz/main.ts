@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { pcapFileHeader, pcapRecord } from '../../src/cli/pcap.ts';
-import type { DialectName } from '../../src/port/dialect.ts';
+import type { DialectName } from '../../src/model.ts';
 import { type FuzzResult, fuzz, megabytes } from './fuzz.ts';
 import type { TargetRole } from './pair.ts';
 

@@ -13,7 +13,7 @@ import {
 } from '../../protocols/ethernet/index.ts';
 import { CHASSIS_ID_MAC, PORT_ID_MAC } from '../../protocols/lldp-codec/index.ts';
 import { type MacAddress, macToOctets } from '../../protocols/octets/index.ts';
-import type { DialectName } from '../../src/port/dialect.ts';
+import type { DialectName } from '../../src/model.ts';
 import { Random } from '../simulation/random.ts';
 import { type Corpus, ETHERTYPES, type Sample, sequenceAt, wanted } from './corpus.ts';
 

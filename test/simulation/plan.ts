@@ -1,8 +1,8 @@
 import { ECP_DRAFT_RETRIES } from '../../protocols/ecp/index.ts';
 import type { EvbParameters } from '../../protocols/lldp-codec/index.ts';
 import { VDP_DRAFT_TIMERS, type VdpTimers, vdpTimers } from '../../protocols/vdp/index.ts';
-import { type DialectName, DRAFT_AFTER } from '../../src/port/dialect.ts';
-import type { Protocol } from '../../src/port/role.ts';
+import type { DialectName } from '../../src/model.ts';
+import { DRAFT_AFTER } from '../../src/port/dialect.ts';
 import { Random } from './random.ts';
 
 /** Probabilities of one frame, and mean pauses (milliseconds, 0: never) of what happens by itself. */
@@ -44,8 +44,8 @@ export interface PairPlan {
   otherProposal: EvbParameters;
   stationRelay: 'request' | 'off' | 'assume';
   bridgeRelay: 'allow' | 'deny' | 'always';
-  stationProtocol: Protocol;
-  bridgeProtocol: Protocol;
+  stationProtocol: DialectName | 'auto';
+  bridgeProtocol: DialectName | 'auto';
   stationGroupIds: boolean;
   bridgeGroupIds: boolean;
   enforce: boolean;
@@ -114,7 +114,9 @@ function pairOf(random: Random, kernels: number): PairPlan {
 
 /** Such as can agree: who insists on nothing follows the other, two of those speak the standard. */
 function protocolsOf(random: Random): Pick<PairPlan, 'stationProtocol' | 'bridgeProtocol'> {
-  const [stationProtocol, bridgeProtocol] = random.pick<[Protocol, Protocol]>([
+  const [stationProtocol, bridgeProtocol] = random.pick<
+    [PairPlan['stationProtocol'], PairPlan['bridgeProtocol']]
+  >([
     ['ratified', 'ratified'],
     ['ratified', 'auto'],
     ['auto', 'ratified'],

@@ -2,7 +2,8 @@ import type { EcpPdu } from '../../protocols/ecp/index.ts';
 import { ETHERTYPE_ECP_DRAFT, ETHERTYPE_LLDP, type EthernetFrame } from '../../protocols/ethernet/index.ts';
 import { DecodeError } from '../../protocols/octets/index.ts';
 import { invalidFormatAnswer, type VsiTlv } from '../../protocols/vdp/index.ts';
-import { type DialectName, dialects } from '../../src/port/dialect.ts';
+import type { DialectName } from '../../src/model.ts';
+import { dialects } from '../../src/port/dialect.ts';
 
 export type Side = 'station' | 'bridge';
 
