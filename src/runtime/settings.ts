@@ -4,6 +4,7 @@ import type { PortConfig, UplinkConfig } from '../config/config.ts';
 import type { SystemDescription } from '../port/port.ts';
 import type { RoleOptions } from '../port/role.ts';
 
+/** The rest, txCreditMax among it, as the standard has it: it only bounds what follows a change, and no peer wants it otherwise. */
 export function lldpTiming(lldp: UplinkConfig['lldp']): LldpTiming {
   return { ...LLDP_TIMING, msgTxInterval: lldp['tx-interval'], msgTxHold: lldp['tx-hold'] };
 }
