@@ -308,13 +308,14 @@ describe.runIf(ready)('evbctl doctor', { timeout: TIMEOUT }, () => {
     });
     // What doctor tells to do leaves nothing behind that it would find.
     afterEach(async () => {
-      for (const host of [station, bridge]) {
-        await eventually(
-          async () => worse((await doctor(host)).checks),
-          (checks) => checks.length === 0,
-          'everything works again',
-        );
-      }
+      await eventually(
+        async () =>
+          (await Promise.all([station, bridge].map((host) => doctor(host)))).map(({ checks }) =>
+            worse(checks),
+          ),
+        (checks) => checks.flat().length === 0,
+        'everything works again',
+      );
     });
 
     it('has nothing to say against that, on either side', async () => {
