@@ -144,8 +144,12 @@ function speaksEcp(types: readonly number[]): boolean {
   return types.includes(ETHERTYPE_ECP) || types.includes(ETHERTYPE_ECP_DRAFT);
 }
 
-function isEvbd({ args }: Process): boolean {
-  return args.slice(0, 3).some((arg) => ['evbd', 'evbd.js', 'evbd.ts'].includes(basename(arg)));
+/** By its command line: the program itself, or Node with its script. */
+export function isEvbd({ args }: Pick<Process, 'args'>): boolean {
+  const [program = '', ...rest] = args;
+  if (basename(program) === 'evbd') return true;
+  const script = /^node(js)?$/.test(basename(program)) && rest.find((arg) => !arg.startsWith('-'));
+  return script ? ['evbd', 'evbd.js', 'evbd.ts'].includes(basename(script)) : false;
 }
 
 function optionOf({ args }: Process, name: string): string | undefined {

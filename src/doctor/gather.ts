@@ -82,7 +82,8 @@ export async function gather(options: GatherOptions): Promise<Facts> {
       links.map(({ name, status }) => lookAtLink(name, config, status, daemon, interfaces, finder)),
     ),
   };
-  if (listen > 0) await listenTo(facts, listen);
+  const elsewhere = daemon.running && daemon.elsewhere;
+  if (listen > 0 && !elsewhere) await listenTo(facts, listen);
   return facts;
 }
 
@@ -265,15 +266,15 @@ function groupsOf({ index }: Link): LinkFacts['groups'] {
 
 function ipv6Of({ name, index }: Link): Ipv6 | Unknown {
   const folder = '/proc/sys/net/ipv6/conf';
+  // Without IPv6, in the kernel or, with a small MTU, on the interface, there is no such folder.
+  if (!existsSync(`${folder}/${name}`)) return { enabled: false, enhancedDad: false, duplicate: false };
   const value = (which: string, key: string) => readText(`${folder}/${which}/${key}`)?.trim();
-  if (!existsSync(folder)) return { enabled: false, enhancedDad: false, duplicate: false };
-  const disabled = value(name, 'disable_ipv6');
-  const enhanced = [value('all', 'enhanced_dad'), value(name, 'enhanced_dad')];
-  if (disabled === undefined || enhanced.includes(undefined))
-    return { unknown: `${folder}/${name} cannot be read` };
+  const either = (key: string) => [value('all', key), value(name, key)];
+  const enhanced = either('enhanced_dad');
+  if (enhanced.includes(undefined)) return { unknown: `${folder}/${name}/enhanced_dad cannot be read` };
   return {
-    enabled: disabled === '0' && value(name, 'accept_dad') !== '0',
-    // Either is enough for the kernel.
+    // Of both the kernel takes the greater one.
+    enabled: value(name, 'disable_ipv6') === '0' && either('accept_dad').some((accept) => Number(accept) > 0),
     enhancedDad: enhanced.includes('1'),
     duplicate: parseDuplicate(readText('/proc/net/if_inet6') ?? '', index),
   };

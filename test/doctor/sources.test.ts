@@ -1,7 +1,7 @@
 /** What /proc and the configurations of other agents say, as recorded from the programs themselves. */
 
 import { describe, expect, it } from 'vitest';
-import { lldpadTransmits, networkdTransmits } from '../../src/doctor/agents.ts';
+import { isEvbd, lldpadTransmits, networkdTransmits } from '../../src/doctor/agents.ts';
 import { lldpduOf } from '../../src/doctor/listen.ts';
 import {
   parseAge,
@@ -142,6 +142,19 @@ describe('other agents', () => {
     const of = (scope: 'customer-bridge' | 'nearest-bridge') =>
       networkdTransmits([{ path: '/a.network', text }], scope).transmits;
     expect([of('customer-bridge'), of('nearest-bridge')]).toEqual([customer, nearest]);
+  });
+
+  it.each([
+    ['/usr/bin/evbd --config x', true],
+    ['node /opt/evbd/dist/src/evbd.js --bus none', true],
+    ['/usr/bin/node --no-warnings /usr/bin/evbd', true],
+    ['node /opt/evbd/dist/src/cli/evbctl.js doctor', false],
+    ['vim /etc/evbd', false],
+    ['systemctl status evbd', false],
+    ['node x.js evbd.js', false],
+    ['', false],
+  ])('evbd is known by its command line: %j', (line, is) => {
+    expect(isEvbd({ args: line.split(' ') })).toBe(is);
   });
 
   it('networkd: the drop-in has the last word, and is named', () => {
