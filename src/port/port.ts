@@ -442,7 +442,7 @@ export class Port {
   }
 
   #findDialect(now: number): PortEffect[] {
-    if (this.#protocol !== 'auto') return [];
+    if (this.#protocol !== 'auto' || this.#evb === undefined) return [];
     const present = this.#dialect.name;
     // With the timers of the standard even an honest peer may be too slow.
     const trusted = this.#choice.trusted && !(present === 'draft' && this.#choice.ignores);
