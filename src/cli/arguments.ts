@@ -56,7 +56,7 @@ const vsiOptions: Record<string, Option> = {
 export const VERBS = {
   status: {
     synopsis: '[LINK]',
-    help: 'uplinks and ports: peer, relay and why, timers, counters',
+    help: 'uplinks and ports: peer, relay and why, leaks, slaves, timers, counters',
     positionals: [0, 1],
     options: { timeout },
   },
@@ -87,6 +87,7 @@ export const VERBS = {
   wait: {
     synopsis: 'LINK negotiated|relay',
     help: 'until the peer is known, or reflective relay is on',
+    more: 'An evbd that is still starting is waited for too.',
     positionals: [2, 2],
     options: { timeout },
   },

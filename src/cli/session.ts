@@ -60,16 +60,22 @@ class Session {
     return Math.max(1, Math.round(this.#deadline - performance.now()));
   }
 
-  async client(): Promise<Client> {
-    const { connect } = await import('../dbus/client.ts');
+  /** `await`: a bus without evbd is no failure before the deadline. */
+  async client(absence: 'refuse' | 'await' = 'refuse'): Promise<Client> {
+    const { Client } = await import('../dbus/client.ts');
     // Its own deadlines come after ours, which name what the user gave.
-    const connecting = connect(this.asked.bus, this.remaining + GRACE);
+    const client = new Client(this.asked.bus, this.remaining + GRACE);
+    this.#client = client;
+    let absent: Error | undefined;
+    const told = (reason: Error) => {
+      absent = reason;
+    };
     try {
-      this.#client = await this.within(connecting, () => 'no connection to evbd');
+      await this.within(client.open(absence === 'await' ? told : undefined), () => 'no connection to evbd');
     } catch (error) {
-      throw error instanceof DeadlineError ? new GoneError(error.message) : error;
+      throw error instanceof DeadlineError ? (absent ?? new GoneError(error.message)) : error;
     }
-    return this.#client;
+    return client;
   }
 
   async close(): Promise<void> {
@@ -368,7 +374,7 @@ async function wait(session: Session): Promise<number> {
     throw new UsageError(`wait LINK for negotiated or relay, not for ${JSON.stringify(what)}`);
   }
   const stage = STAGES[what as keyof typeof STAGES];
-  const client = await session.client();
+  const client = await session.client('await');
   await session.within(client.subscribe(), () => 'evbd has not answered');
   let link: LinkStatus | undefined;
   const reached = new Promise<LinkStatus>((resolve, reject) => {

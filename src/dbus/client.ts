@@ -56,6 +56,7 @@ const GRACE = 5_000;
 /** The system bus takes 128 calls in flight from one connection; further calls go over further connections. */
 const CALLS_PER_CONNECTION = 100;
 const MAX_CONNECTIONS = 16;
+const OWNER_CHANGES = `type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='${BUS_NAME}'`;
 
 /**
  * Connects to a bus on which the daemon is. `timeout` in milliseconds, for connecting and for every call that does not
@@ -84,15 +85,15 @@ export class Client extends EventEmitter<ClientEvents> {
   private owner = '';
   private closed = false;
 
-  /** Use `connect`. */
+  /** Use `connect`, or `open` and in the end `close`. */
   constructor(bus: Bus, timeout: number) {
     super();
     this.bus = bus;
     this.timeout = timeout;
   }
 
-  /** Use `connect`. */
-  async open(): Promise<void> {
+  /** With `absent` a daemon that is not on the bus is told of and awaited, until it comes or `close`. */
+  async open(absent?: (reason: Unreachable) => void): Promise<void> {
     const connection = await Connection.open(this.bus, this.timeout, {
       signal: (envelope: Envelope) => this.signal(envelope),
       lost: (reason: BusError) => {
@@ -104,12 +105,26 @@ export class Client extends EventEmitter<ClientEvents> {
     });
     this.lanes.push({ connection, inFlight: 0 });
     try {
+      // Before the question: whoever comes behind the answer is heard of.
+      if (absent !== undefined) await connection.callBus('AddMatch', 's', [OWNER_CHANGES], this.timeout);
       const [owner] = await connection.callBus('GetNameOwner', 's', [BUS_NAME], this.timeout);
       this.owner = owner as string;
     } catch (error) {
+      const reason = this.explain(error, 'GetNameOwner');
+      if (absent !== undefined && error instanceof CallError && reason instanceof Unreachable) {
+        absent(reason);
+        return this.arrival();
+      }
       await this.close();
-      throw this.explain(error, 'GetNameOwner');
+      throw reason;
     }
+  }
+
+  private arrival(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.once('daemon', () => resolve());
+      this.once('closed', reject);
+    });
   }
 
   async close(): Promise<void> {
@@ -210,10 +225,7 @@ export class Client extends EventEmitter<ClientEvents> {
   /** Emits what happens from now on, until `close`. */
   async subscribe(): Promise<void> {
     const { connection } = this.lanes[0]!;
-    const rules = [
-      `type='signal',sender='${BUS_NAME}',path_namespace='${ROOT}'`,
-      `type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',interface='org.freedesktop.DBus',member='NameOwnerChanged',arg0='${BUS_NAME}'`,
-    ];
+    const rules = [`type='signal',sender='${BUS_NAME}',path_namespace='${ROOT}'`, OWNER_CHANGES];
     try {
       await Promise.all(rules.map((rule) => connection.callBus('AddMatch', 's', [rule], this.timeout)));
     } catch (error) {

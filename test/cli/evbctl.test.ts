@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { pcapFileHeader, pcapRecord } from '../../src/cli/pcap.ts';
+import { Connection } from '../../src/dbus/connection.ts';
 import { type Service, startService } from '../../src/dbus/service.ts';
 import { EvbError, type LinkStatus, type ProbeReport } from '../../src/model.ts';
 import { startBus, type TestBus } from '../dbus/support/bus.ts';
@@ -401,6 +402,17 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     await run(['status']);
     const asked = vi.spyOn(daemon, 'links');
     return (count: number) => until(() => asked.mock.calls.length >= count);
+  };
+  /** Who connects to a bus from now on. */
+  const newcomers = async (at: TestBus) => {
+    const names: string[] = [];
+    const connection = await Connection.open(at.address, 20_000, {
+      signal: (envelope) => {
+        if (envelope.member === 'NameOwnerChanged') names.push(String(envelope.readBody()[0]));
+      },
+    });
+    await connection.callBus('AddMatch', 's', ["type='signal',member='NameOwnerChanged'"], 20_000);
+    return { names, close: () => connection.close() };
   };
   const nobody: Partial<LinkStatus> = {
     protocol: 'none',
@@ -884,6 +896,36 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
       const { code, stderr } = await run(['wait', 'eth1', 'relay', '--timeout', '0.3']);
       oneLine(stderr, /eth1: reflective relay is not on \(no EVB peer heard yet\) after 0\.3 s/);
       expect(code).toBe(4);
+    });
+
+    test('an evbd that is still starting', async () => {
+      await service.close();
+      const seen = await newcomers(bus);
+      const running = run(['wait', 'eth1', 'relay']);
+      await until(() => seen.names.length > 0);
+      service = await startService({ daemon, bus: bus.address, log: new TestLog() });
+      expect(await running).toEqual({ code: 0, stderr: '', stdout: 'eth1: relay active\n' });
+      await seen.close();
+    });
+
+    test('no evbd until the deadline: exit 3', async () => {
+      await service.close();
+      const { code, stderr } = await run(['wait', 'eth1', 'relay', '--timeout', '3']);
+      oneLine(stderr, /evbd is not on the bus unix:path=.*; start evbd \(evbd --config FILE\)/);
+      expect(code).toBe(3);
+    });
+
+    test('the bus ends while evbd is awaited: exit 3', async () => {
+      const own = await startBus();
+      const seen = await newcomers(own);
+      const running = evbctl(['wait', 'eth1', 'relay', '--timeout', '50'], {
+        env: { EVBD_BUS: own.address },
+      });
+      await until(() => seen.names.length > 0);
+      await own[Symbol.asyncDispose]();
+      const { code, stderr } = await running;
+      oneLine(stderr, /bus unix:path=.*/);
+      expect(code).toBe(3);
     });
 
     test('evbd ends: exit 3', async () => {
