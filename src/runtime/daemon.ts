@@ -198,11 +198,10 @@ export class EvbDaemon implements Daemon {
     }
     const forAll = (['profiles', 'limits', 'rules'] as const).some((key) => !same(before[key], config[key]));
     const kinds = ['uplinks', 'ports'] as const;
-    const names = new Set(
-      kinds.flatMap((kind) => [...Object.keys(before[kind]), ...Object.keys(config[kind])]),
-    );
+    // What is there, not what should be: a removal or addition that failed is tried again.
+    const names = new Set([...this.#drivers.keys(), ...kinds.flatMap((kind) => Object.keys(config[kind]))]);
     for (const name of names) {
-      const was = kinds.find((kind) => Object.hasOwn(before[kind], name));
+      const was = this.#kindOf(name);
       const is = kinds.find((kind) => Object.hasOwn(config[kind], name));
       try {
         if (was !== undefined && was !== is) {
@@ -273,6 +272,11 @@ export class EvbDaemon implements Daemon {
     const config = this.#config[kind][name] as Config[K][string];
     const profiles = profilesOf(this.#config, config.interop['manager-octet']);
     return { config, limits: this.#config.limits, profiles, rules: rulesOf(this.#config, profiles, name) };
+  }
+
+  #kindOf(name: string): 'uplinks' | 'ports' | undefined {
+    const driver = this.#drivers.get(name);
+    return driver && (driver instanceof Uplink ? 'uplinks' : 'ports');
   }
 
   #reconfigure(name: string): void {

@@ -89,8 +89,8 @@ export class LeakKeeper {
 
   /** Its frames are forwarded as before us. Rejects where that cannot be done. */
   async release(name: string): Promise<void> {
-    const index = this.#served.get(name)?.index;
-    if (!this.#modes.delete(name)) return;
+    const index = this.#options.links.get(name)?.index;
+    this.#modes.delete(name);
     this.#look();
     this.#reshape();
     while (this.#round !== undefined) await this.#round;

@@ -12,7 +12,14 @@ import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import type { Slave } from '../kernel/slave-watch.ts';
 import { Link, type LinkCounters } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
-import type { LinkStatus, RelayState, Role, SlaveStatus, VsiStatus } from '../model.ts';
+import {
+  EvbError,
+  type LinkStatus,
+  type RelayState,
+  type Role,
+  type SlaveStatus,
+  type VsiStatus,
+} from '../model.ts';
 import type { ProvenPeer } from '../port/peer-choice.ts';
 import type { Port } from '../port/port.ts';
 import type { LinkUp, PassedOn, RememberedPeer, RoleOptions } from '../port/role.ts';
@@ -166,9 +173,25 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     }
   }
 
-  /** Deassociated, goodbye said, kernel as it was: silent until taken up again. */
+  /**
+   * Deassociated, goodbye said, kernel as it was: silent until taken up again. Rejects when the kernel is not as it was; what is
+   * left of that is done when it is asked for again.
+   */
   async release(): Promise<void> {
-    if (this.#state !== 'serving') return;
+    if (this.#state === 'serving') await this.#sayGoodbye();
+    if (this.#state !== 'released') return;
+    try {
+      await this.restoreKernel();
+    } catch (error) {
+      const text = `released, but not all is as it was before: ${(error as Error).message}`;
+      throw new EvbError('NotReady', `${this.name}: ${text}; release it again once that is mended`);
+    } finally {
+      this.linkChanged();
+      await this.around.store.putPeer(this.name, undefined);
+    }
+  }
+
+  async #sayGoodbye(): Promise<void> {
     this.#state = 'releasing';
     // A peer that does not even acknowledge has nothing to be told.
     await Promise.race([
@@ -180,9 +203,6 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     this.perform(this.machine.shutdown(now()));
     this.#state = 'released';
     this.update(this.link);
-    await this.restoreKernel();
-    await this.around.store.putPeer(this.name, undefined);
-    this.linkChanged();
   }
 
   takeUp(): void {

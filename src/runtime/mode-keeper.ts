@@ -29,6 +29,10 @@ export class ModeKeeper {
   /** What could not be done, and why; not tried again until something is another. */
   readonly #refused = new Map<number, { what: string; reason: string }>();
   #left: SwitchedSlave[];
+  /** What the journal has now. */
+  #written: string;
+  /** Why the last round was not carried out. */
+  #problem: Error | undefined;
   #due = false;
   #round: Promise<void> | undefined;
   #restoring = false;
@@ -37,6 +41,7 @@ export class ModeKeeper {
   constructor(options: ModeKeeperOptions) {
     this.#options = options;
     this.#left = [...options.journal];
+    this.#written = JSON.stringify(options.journal);
   }
 
   /** The slave is in bridge mode by us: for all others it counts as one in VEPA mode. */
@@ -59,7 +64,7 @@ export class ModeKeeper {
     });
   }
 
-  /** Every slave as it was before us. */
+  /** Every slave as it was before us. Rejects with why one of them is not; of none anything is known while the uplink is away. */
   async restore(): Promise<void> {
     this.#restoring = true;
     try {
@@ -68,6 +73,9 @@ export class ModeKeeper {
     } finally {
       this.#restoring = false;
     }
+    if (this.#problem !== undefined) throw this.#problem;
+    const stays = this.#options.slaves()?.find((slave) => this.switched(slave));
+    if (stays !== undefined) throw new Error(this.refusal(stays) ?? `${stays.name} is in bridge mode still`);
   }
 
   /** No further changes; resolves when those under way are done. */
@@ -93,10 +101,12 @@ export class ModeKeeper {
     await Promise.resolve();
     while (this.#due && !this.#closed) {
       this.#due = false;
+      this.#problem = undefined;
       try {
         await this.#carryOut();
       } catch (error) {
-        this.#options.warn((error as Error).message);
+        this.#problem = error as Error;
+        this.#options.warn(this.#problem.message);
       }
     }
   }
@@ -188,8 +198,6 @@ export class ModeKeeper {
       return false;
     }
   }
-
-  #written = '';
 
   async #write(): Promise<void> {
     const entries = [...this.#switched.values(), ...this.#left];

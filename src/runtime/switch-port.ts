@@ -91,8 +91,11 @@ export class SwitchPort extends LinkDriver<BridgeEffect, BridgeVsi> {
   }
 
   protected override async restoreKernel(): Promise<void> {
-    await Promise.all([this.#keeper.restore(), this.around.leaks.release(this.name)]);
-    this.perform(this.machine.setBridged(false, now()));
+    try {
+      await Promise.all([this.#keeper.restore(), this.around.leaks.release(this.name)]);
+    } finally {
+      this.perform(this.machine.setBridged(false, now()));
+    }
   }
 
   protected override get leak(): Leak {

@@ -323,6 +323,32 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
       },
     );
 
+    it.runIf(needs({ programs: ['setpriv'] }))(
+      'what cannot be set back is no release, and none when it is asked for again, nor a removal',
+      async () => {
+        await station.stop('SIGKILL');
+        await station.start(['setpriv', '--bounding-set', '-sys_admin']);
+        await station.must('wait', 'eth1', 'negotiated');
+        const why = expect.stringContaining('CAP_SYS_ADMIN');
+        for (let i = 0; i < 2; i++) {
+          expect(await station.evbctl('release', 'eth1')).toMatchObject({ status: 1, stderr: why });
+          expect(modes()).toEqual(['vepa', 'vepa', 'bridge', 'vepa', 'bridge']);
+        }
+        station.configure('uplinks: { other: {} }');
+        for (let i = 0; i < 2; i++)
+          expect((await station.evbctl('reload')).stdout).toMatch(/^eth1: FAILED: .*CAP_SYS_ADMIN/m);
+        world.in('c1', 'ip', 'link', 'set', 'mv1', 'type', 'macvlan', 'mode', 'vepa');
+        // The kernel tells of a mode when something else changes too.
+        world.in('c1', 'ip', 'link', 'set', 'mv1', 'up');
+        await eventually(
+          async () => (await slaves()).find(({ name }: { name: string }) => name === 'mv1').mode,
+          (mode) => mode === 'vepa',
+          'the mode that somebody else has set',
+        );
+        expect(await station.must('reload')).toContain('uplinks.eth1: removed, released');
+      },
+    );
+
     it('leaves a slave alone that somebody else has set to another mode since', async () => {
       world.in('sta', 'ip', 'link', 'set', 'mv0', 'type', 'macvlan', 'mode', 'private');
       bridge.configure(allow);

@@ -36,6 +36,7 @@ let done: string[];
 let places: Map<number | undefined, string>;
 let wanted: boolean;
 let refuse: Error | undefined;
+let unwritable: Error | undefined;
 let changes: number;
 
 function keeper(of: readonly SwitchedSlave[] = []): ModeKeeper {
@@ -43,6 +44,7 @@ function keeper(of: readonly SwitchedSlave[] = []): ModeKeeper {
   return new ModeKeeper({
     journal: of,
     onJournal: async (switched) => {
+      if (unwritable !== undefined) throw unwritable;
       journal = switched;
       done.push(`journal ${switched.map(({ name, place }) => `${name}@${place}`)}`);
     },
@@ -78,6 +80,7 @@ beforeEach(() => {
   ]);
   wanted = true;
   refuse = undefined;
+  unwritable = undefined;
   changes = 0;
 });
 
@@ -194,7 +197,20 @@ describe('mode keeper', () => {
       await round(modes);
       expect(journal).toHaveLength(1);
       expect(modes.refusal(slaves[0]!)).toBe('not permitted');
+      for (let i = 0; i < 2; i++) await expect(modes.restore()).rejects.toThrow('not permitted');
+      expect(journal).toHaveLength(1);
       refuse = undefined;
+      await modes.restore();
+      expect([journal, slaves[0]!.mode]).toEqual([[], 'vepa']);
+    });
+
+    it('by the journal is no restoring', async () => {
+      slaves = [slave(1)];
+      const modes = keeper();
+      await round(modes);
+      unwritable = new Error('the disk is full');
+      await expect(modes.restore()).rejects.toThrow('the disk is full');
+      unwritable = undefined;
       await modes.restore();
       expect([journal, slaves[0]!.mode]).toEqual([[], 'vepa']);
     });

@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseConfig } from '../../src/config/config.ts';
-import type { Slave } from '../../src/kernel/slave-watch.ts';
+import type { Slave, SwitchedSlave } from '../../src/kernel/slave-watch.ts';
 import type { VsiRequest } from '../../src/model.ts';
 import type { Surroundings } from '../../src/runtime/link-driver.ts';
 import { toCommand, toStored } from '../../src/runtime/requests.ts';
@@ -45,14 +45,25 @@ class SlowStore {
     return this.#write(() => this.vsi.delete(key));
   }
 
-  async putPeer(): Promise<void> {}
+  peersPut = 0;
+  switchedSlaves: readonly SwitchedSlave[] = [];
+
+  async putPeer(): Promise<void> {
+    this.peersPut++;
+  }
 
   async peer(): Promise<undefined> {}
 
   async proven(): Promise<undefined> {}
 
-  async switched(): Promise<[]> {
-    return [];
+  async putProven(): Promise<void> {}
+
+  async switched(): Promise<readonly SwitchedSlave[]> {
+    return this.switchedSlaves;
+  }
+
+  async putSwitched(_link: string, switched: readonly SwitchedSlave[]): Promise<void> {
+    this.switchedSlaves = switched;
   }
 
   async vsis(): Promise<StoredVsi[]> {
@@ -223,6 +234,23 @@ describe('slaves of rules', () => {
     await settled();
     expect(macs()).toEqual([slave(1).mac]);
     vi.useRealTimers();
+    await uplink.stop();
+  });
+
+  it('a release that cannot set them back says so, and again, until it can', async () => {
+    const mode = (is: string) => [slave(1, { mode: is, vepa: is === 'vepa' })];
+    store.switchedSlaves = [{ name: 'mv1', index: 11, mac: slave(1).mac! }];
+    around.setSlaveMode = () => Promise.reject(new Error('no CAP_SYS_ADMIN'));
+    await uplink.recall();
+    uplink.takeUp();
+    uplink.setSlaves(mode('bridge'), true);
+    for (let i = 1; i <= 2; i++) {
+      await expect(uplink.release()).rejects.toThrow('no CAP_SYS_ADMIN');
+      expect([uplink.released, store.peersPut >= i, store.switchedSlaves.length]).toEqual([true, true, 1]);
+    }
+    around.setSlaveMode = async () => uplink.setSlaves(mode('vepa'), true);
+    await uplink.release();
+    expect([uplink.released, store.switchedSlaves]).toEqual([true, []]);
     await uplink.stop();
   });
 
