@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DecodeError, fromHex, type MacAddress, toHex } from '../../protocols/octets/index.ts';
+import * as k from '../../protocols/rtnetlink/constants.ts';
 import {
   Attributes,
   decodeCompletion,
@@ -94,6 +95,30 @@ describe('links from the kernel', () => {
       bridge: { stpState: 0, vlanFiltering: false, groupForwardMask: 0 },
     });
     expect(links.get('guest0')).toMatchObject({ kind: 'macvlan', macvlanMode: 'vepa', parent: 3, up: false });
+  });
+
+  it('reads by which tags a VLAN-aware bridge goes', () => {
+    const bridge = (protocol: string) => {
+      const writer = new HostWriter()
+        .u8(0)
+        .u8(0)
+        .u16(1)
+        .s32(7)
+        .u32(0)
+        .u32(0)
+        .nested(k.IFLA_LINKINFO, (info) =>
+          info.text(k.IFLA_INFO_KIND, 'bridge').nested(k.IFLA_INFO_DATA, (data) => {
+            data.attribute(k.IFLA_BR_VLAN_FILTERING, (w) => w.u8(1));
+            data.attribute(k.IFLA_BR_VLAN_PROTOCOL, (w) => w.octets(octets(protocol)));
+          }),
+        );
+      const header = { type: k.RTM_NEWLINK, flags: 0, sequence: 1, portId: 0 };
+      const [message] = decodeMessages(encodeMessage(header, writer.finish()));
+      return decodeLink(message!).link.bridge;
+    };
+    expect(bridge('88a8')).toMatchObject({ vlanFiltering: true, vlanProtocol: '802.1ad' });
+    expect(bridge('8100')).toMatchObject({ vlanFiltering: true, vlanProtocol: '802.1q' });
+    expect(bridge('9100')).not.toHaveProperty('vlanProtocol');
   });
 
   it('reads a change of a flag, told as a message about the port', () => {
