@@ -1,8 +1,9 @@
 /** Checks of a port of a Linux bridge that plays the switch. */
 
 import { causeOf } from '../runtime/leak-keeper.ts';
+import { quoted } from '../shell.ts';
 import { type Facts, isUnknown, type LinkFacts } from './facts.ts';
-import { Check, type Finding, listed, quoted } from './findings.ts';
+import { Check, type Finding, listed } from './findings.ts';
 
 /** The first kernel with locked bridge ports. */
 const LOCKED_SINCE = [5, 18] as const;

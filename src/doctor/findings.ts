@@ -57,10 +57,22 @@ export class Check {
   }
 }
 
-/** A word of a shell command: names of interfaces may hold anything but a slash and white space. */
-export function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) && !word.startsWith('-') ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+/** Characters of a foreign name that are shown. */
+const NAME_MAX = 64;
+
+/**
+ * What a neighbour, a process or a file is called, in a sentence. Whoever chose it may have chosen blanks and words that read as ours:
+ * all but a plain name is put between quotation marks.
+ */
+export function named(name: string): string {
+  const characters = [...name.slice(0, 4 * NAME_MAX).replace(BLANKS, ' ')];
+  const cut =
+    characters.length > NAME_MAX ? `${characters.slice(0, NAME_MAX).join('')}…` : characters.join('');
+  return /^[\w@%+=:,./…-]+$/.test(cut) ? cut : `"${cut.replaceAll('"', "'")}"`;
 }
+
+/** What shows nothing: one blank in place of many that would lay out lines of their own. */
+const BLANKS = /[\s\p{Z}\p{Default_Ignorable_Code_Point}\u2800]+/gu;
 
 /** `a, b and 2 more` */
 export function listed(words: readonly string[], most = 4): string {

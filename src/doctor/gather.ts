@@ -8,6 +8,7 @@ import type { Link } from '../../protocols/rtnetlink/index.ts';
 import { type Config, ConfigError, loadConfig } from '../config/config.ts';
 import { hasCode } from '../kernel/kernel-error.ts';
 import type { LinkStatus, SlaveStatus } from '../model.ts';
+import { quoted } from '../shell.ts';
 import { AgentFinder, configOf, findEvbd } from './agents.ts';
 import type {
   Capabilities,
@@ -19,7 +20,6 @@ import type {
   LinkFacts,
   Unknown,
 } from './facts.ts';
-import { quoted } from './findings.ts';
 import {
   parseAge,
   parseCapabilities,

@@ -1,7 +1,8 @@
 /** Checks of the host: programs, configuration, daemon, rights. */
 
+import { quoted } from '../shell.ts';
 import { type Capabilities, type Facts, isUnknown } from './facts.ts';
-import { Check, type Finding, listed, quoted } from './findings.ts';
+import { Check, type Finding, listed, named } from './findings.ts';
 
 const OLDEST_NODE = 20;
 /** Lines of a broken configuration that are shown. */
@@ -34,7 +35,7 @@ function configuration(facts: Facts): Finding[] {
   if ('missing' in fact) {
     if (other !== undefined)
       return [
-        check.warning(`there is no ${file}; evbd runs with ${other}`, {
+        check.warning(`there is no ${file}; evbd runs with ${named(other)}`, {
           mend: { run: `${evbctl} doctor --config ${quoted(other)}` },
         }),
       ];
@@ -59,8 +60,8 @@ function configuration(facts: Facts): Finding[] {
     return rest > 0 ? [...shown, check.problem(`${file}: ${rest} more of these`)] : shown;
   }
   const { uplinks, ports } = fact.config;
-  const named = [...Object.keys(uplinks), ...Object.keys(ports)];
-  if (named.length === 0)
+  const configured = [...Object.keys(uplinks), ...Object.keys(ports)];
+  if (configured.length === 0)
     return [
       check.warning(`${file} names no uplink and no port`, {
         mend: { do: 'name one: "uplinks: { eth1: {} }" (docs/configuration.md)' },
@@ -68,8 +69,8 @@ function configuration(facts: Facts): Finding[] {
     ];
   if (!running.running) return [check.ok(`${file} is valid`)];
   const known = running.links.map(({ name }) => name);
-  const unknown = named.filter((name) => !known.includes(name));
-  const forgotten = known.filter((name) => !named.includes(name));
+  const unknown = configured.filter((name) => !known.includes(name));
+  const forgotten = known.filter((name) => !configured.includes(name));
   if (unknown.length + forgotten.length === 0) return [check.ok(`${file} is valid`)];
   const difference = [
     ...(unknown.length > 0 ? [`does not know ${listed(unknown)}`] : []),
@@ -77,7 +78,7 @@ function configuration(facts: Facts): Finding[] {
   ].join(' and ');
   if (other !== undefined)
     return [
-      check.warning(`evbd runs with ${other} and ${difference}`, {
+      check.warning(`evbd runs with ${named(other)} and ${difference}`, {
         mend: { run: `${evbctl} doctor --config ${quoted(other)}` },
       }),
     ];
@@ -97,7 +98,7 @@ function daemon({ daemon: fact, evbctl, file, unit, root }: Facts): Finding {
       bus === 'none'
         ? { do: `start evbd with --bus system instead of --bus none (process ${pid})` }
         : { run: `evbctl --bus ${quoted(bus)} doctor --config ${quoted(theirs)}` };
-    return check.problem(`${reason}, but process ${pid} is evbd with --bus ${bus}`, { mend });
+    return check.problem(`${reason}, but process ${pid} is evbd with --bus ${named(bus)}`, { mend });
   }
   const sudo = root ? '' : 'sudo ';
   if (!/^evbd is not on /.test(reason)) {

@@ -1,7 +1,8 @@
 /** Checks of the interface itself: whether it is fit for its role, and who else is on it. */
 
+import { quoted } from '../shell.ts';
 import { type Agent, type Facts, isUnknown, type LinkFacts } from './facts.ts';
-import { Check, type Finding, listed, quoted } from './findings.ts';
+import { Check, type Finding, listed, named } from './findings.ts';
 
 /** Octets; ECP and LLDP fill frames of the usual length. */
 const USUAL_MTU = 1500;
@@ -137,7 +138,7 @@ function agents({ doctor, root }: Facts, { name, agents: fact, uplink, port }: L
   const { found } = fact;
   if (found.length === 0) return [check.ok('no other program speaks LLDP or ECP on it')];
   return found.map((agent) => {
-    const who = agent.name === '' ? 'another program' : agent.name;
+    const who = agent.name === '' ? 'another program' : named(agent.name);
     const process = agent.pid === undefined ? '' : ` (process ${agent.pid})`;
     if (agent.transmits === false)
       return check.ok(`${who}${process} does not speak on the address that EVB uses`);
@@ -174,10 +175,12 @@ function silence(
     }
     case 'lldpd':
       return {
-        do: `lldpcli configure lldp agent-type nearest-bridge${file === undefined ? '' : `, and so in ${file}`}`,
+        do: `lldpcli configure lldp agent-type nearest-bridge${file === undefined ? '' : `, and so in ${named(file)}`}`,
       };
     case 'systemd-networkd':
-      return { do: `EmitLLDP=no under [Network] in ${file}, then networkctl reload` };
+      return {
+        do: `EmitLLDP=no under [Network] in ${file === undefined ? 'its file' : named(file)}, then networkctl reload`,
+      };
     case 'evbd':
       return { run: `kill ${pid}` };
     case 'other':

@@ -2,8 +2,9 @@
 
 import { NEAREST_BRIDGE, NEAREST_CUSTOMER_BRIDGE } from '../../protocols/ethernet/index.ts';
 import type { LinkStatus } from '../model.ts';
+import { quoted } from '../shell.ts';
 import { type Facts, type Heard, isUnknown, type LinkFacts } from './facts.ts';
-import { Check, counted, type Finding, listed, quoted } from './findings.ts';
+import { Check, counted, type Finding, listed, named } from './findings.ts';
 import { isUsable } from './link.ts';
 
 /** Drivers of interfaces behind which a hypervisor has a bridge of its own. */
@@ -42,7 +43,7 @@ function unasked({ doctor, root }: Facts, { name, heard, role }: LinkFacts): Fin
     });
   const evb = lldpdus.find((each) => each.evb !== undefined);
   if (evb === undefined) return silent(check, heard, role);
-  const who = evb.systemName ?? evb.source;
+  const who = named(evb.systemName ?? evb.source);
   if (evb.evb === 'station' && role === 'station')
     return check.problem(`${who} is an EVB station too, not a bridge`, {
       mend: { do: 'connect it to a switch that speaks 802.1Qbg' },
@@ -62,7 +63,7 @@ function silent(check: Check, { seconds, lldpdus }: Heard, role: LinkFacts['role
       why: 'LLDP comes every 30 s',
       mend: { do: 'switch LLDP and EVB on at that port of the switch' },
     });
-  const who = listed(lldpdus.map(({ systemName, source }) => systemName ?? source));
+  const who = listed(lldpdus.map(({ systemName, source }) => named(systemName ?? source)));
   const scopes = new Set(lldpdus.map(({ destination }) => destination));
   const nearest = scopes.size === 1 && scopes.has(NEAREST_BRIDGE);
   return check[result](
@@ -91,7 +92,7 @@ function neighbour(facts: Facts, link: LinkFacts, status: LinkStatus): Finding {
   const check = new Check('neighbour', name);
   if (Object.keys(peer).length > 0) {
     const others = Number(peer['otherPeers'] ?? 0);
-    const who = `${peer['systemName'] ?? peer['chassisId']}, ${peer['mac'] ?? ''}`;
+    const who = `${named(String(peer['systemName'] ?? peer['chassisId']))}, ${peer['mac'] ?? ''}`;
     if (others > 0)
       return check.warning(
         `besides ${who} there ${others === 1 ? 'is another EVB neighbour' : `are ${others} other EVB neighbours`}`,

@@ -31,7 +31,7 @@ function findingText({ link, result, text, why, mend }: Finding, terminal: Termi
   const width = terminal.columns - RESULT;
   const shown = (words: string) => printable(terminal, words);
   const indented = (words: string, first = ' '.repeat(RESULT)) =>
-    wrap(shown(words), width).map((line, i) => `${i === 0 ? first : ' '.repeat(RESULT)}${line}\n`);
+    prose(terminal, shown(words), width).map((line, i) => `${i === 0 ? first : ' '.repeat(RESULT)}${line}\n`);
   const head = paint(terminal, COLOURS[result], result) + ' '.repeat(RESULT - result.length);
   const lines = indented(link === '' ? text : `${link}: ${text}`, head);
   if (why !== undefined) lines.push(...indented(`${why}`));
@@ -39,6 +39,19 @@ function findingText({ link, result, text, why, mend }: Finding, terminal: Termi
   if (mend !== undefined && 'run' in mend) lines.push(`${' '.repeat(RESULT)}$ ${shown(mend.run)}\n`);
   else if (mend !== undefined) lines.push(...indented(`mend: ${mend.do}`));
   return lines.join('');
+}
+
+/** Wrapped, and no line of it to be taken for a command: the words may be a neighbour's, who knows where they break. */
+function prose(terminal: Terminal, words: string, width: number): string[] {
+  const mark = terminal.unicode ? '· ' : '. ';
+  const lines = wrap(words, width);
+  if (!lines.some(looksPasteable)) return lines;
+  return wrap(words, width - mark.length).map((line) => (looksPasteable(line) ? mark + line : line));
+}
+
+/** Nothing to be seen, and then a dollar sign or another currency's, which may look like one. */
+function looksPasteable(line: string): boolean {
+  return /^[^\p{L}\p{N}\p{P}]*?\p{Sc}/u.test(line.replace(/\p{Default_Ignorable_Code_Point}/gu, ''));
 }
 
 export interface CheckDocument {

@@ -3,9 +3,10 @@
 import { type MacAddress, macFromOctets, macToOctets } from '../../protocols/octets/index.ts';
 import type { Config } from '../config/config.ts';
 import type { SlaveStatus, VsiStatus } from '../model.ts';
+import { quoted } from '../shell.ts';
 import { ruleMatches } from '../station/association.ts';
 import type { Facts, LinkFacts } from './facts.ts';
-import { Check, counted, type Finding, listed, quoted } from './findings.ts';
+import { Check, counted, type Finding, listed } from './findings.ts';
 
 /** Slaves that one mend is given for. */
 const MENDED = 4;

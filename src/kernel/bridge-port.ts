@@ -1,5 +1,6 @@
 import { isGroupMac, type MacAddress } from '../../protocols/octets/index.ts';
 import type { BridgePortChange, BridgePortState, Link } from '../../protocols/rtnetlink/index.ts';
+import { quoted } from '../shell.ts';
 import { hasCode, KernelError } from './kernel-error.ts';
 import type { Rtnetlink } from './rtnetlink.ts';
 import { forEach, type Outcomes, WorkQueue } from './work-queue.ts';
@@ -325,7 +326,7 @@ function isPort(link: Link | undefined): link is PortLink {
 }
 
 function isolatedText(name: string): string {
-  return `${name} is isolated, which silently defeats hairpin: bridge link set dev ${name} isolated off`;
+  return `${name} is isolated, which silently defeats hairpin: bridge link set dev ${quoted(name)} isolated off`;
 }
 
 /** Without the keys whose value is undefined. */

@@ -4,6 +4,7 @@ import { hasCode, KernelError } from '../kernel/kernel-error.ts';
 import type { LeakTable } from '../kernel/leak-table.ts';
 import type { LinkWatch } from '../kernel/link-watch.ts';
 import type { LeakState } from '../model.ts';
+import { quoted } from '../shell.ts';
 import { now } from './clock.ts';
 
 export interface Leak {
@@ -258,13 +259,13 @@ export function causeOf(bridge: Link, table: { readonly links: readonly Link[] }
   if (stpState === 0) {
     return {
       text: `bridge ${name} has spanning tree off`,
-      mend: `ip link set ${name} type bridge stp_state 1`,
+      mend: `ip link set dev ${quoted(name)} type bridge stp_state 1`,
     };
   }
   if (vlanFiltering && vlanProtocol === '802.1ad') {
     return {
       text: `bridge ${name} is a provider bridge (802.1ad)`,
-      mend: `ip link set ${name} type bridge vlan_protocol 802.1q`,
+      mend: `ip link set dev ${quoted(name)} type bridge vlan_protocol 802.1q`,
     };
   }
   const open = table.links.find(
@@ -274,7 +275,7 @@ export function causeOf(bridge: Link, table: { readonly links: readonly Link[] }
   return (
     open && {
       text: `bridge ${name} has a port, ${open.name}, with bit 0 in group_fwd_mask`,
-      mend: `ip link set ${open.name} type bridge_slave group_fwd_mask 0`,
+      mend: `ip link set dev ${quoted(open.name)} type bridge_slave group_fwd_mask 0`,
     }
   );
 }

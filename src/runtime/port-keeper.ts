@@ -3,6 +3,7 @@ import type { Link } from '../../protocols/rtnetlink/index.ts';
 import { BridgePort, type BridgePortJournal } from '../kernel/bridge-port.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import type { PortShape, PortState } from '../port/shape.ts';
+import { quoted } from '../shell.ts';
 import { now } from './clock.ts';
 
 export interface PortKeeperOptions {
@@ -178,7 +179,7 @@ export class PortKeeper {
     }
     if (shape.hairpin && this.#isolated) {
       problems.push(
-        `the port is isolated, which silently defeats hairpin: bridge link set dev ${port.name} isolated off`,
+        `the port is isolated, which silently defeats hairpin: bridge link set dev ${quoted(port.name)} isolated off`,
       );
     }
     for (const problem of [...problems, ...refused.values()]) this.#warn(problem);

