@@ -164,7 +164,11 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     this.kernelChanged();
     const usable = link?.lowerUp && link.mac !== undefined && this.#state !== 'released';
     const same = before?.index === link?.index && before?.mac === link?.mac;
-    if (this.#socket !== undefined && !(usable && same)) this.#close(this.#absence(same));
+    if (this.#socket !== undefined && !(usable && same)) {
+      // The peer knows us by our old address: it would keep that neighbour, and hear nobody else, until its TTL has run out.
+      if (usable && before?.index === link.index) this.perform(this.machine.shutdown(now()));
+      this.#close(this.#absence(same));
+    }
     if (this.#socket === undefined && usable) this.#open(link.index, link.mac!);
     else if (this.#socket === undefined) {
       // A peer remembered from before is not the one that will be there when the link comes back.

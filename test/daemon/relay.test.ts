@@ -77,6 +77,18 @@ describe.runIf(ready)('hairpin', { timeout: 60_000 }, () => {
     await hairpinIs(true);
   });
 
+  it('goes on at once for a station with another address, however long its old one would have been remembered', async () => {
+    await connect(PROFILE.replace('profiles', 'uplinks: { eth1: {} }\nprofiles'));
+    await hairpinIs(true);
+    const uuid = '00000000-0000-4000-8000-000000000001';
+    await station.must('associate', 'eth1', '--mac', GUEST, '--vlan', '10', '--profile', 'web', '--id', uuid);
+    const before = await stationMac();
+    world.in('sta', 'ip', 'link', 'set', 'eth1', 'address', '02:00:00:00:00:99');
+    await eventually(entries, (are) => are.join() === `02:00:00:00:00:99,${GUEST}`, `${before} has gone`);
+    expect(await bridge.vsis()).toMatchObject([{ id: uuid, state: 'associated' }]);
+    await hairpinIs(true);
+  });
+
   it('is put back to on where the administrator had it on', async () => {
     world.in('br', 'bridge', 'link', 'set', 'dev', 'swp1', 'hairpin', 'on');
     await connect();
