@@ -37,8 +37,13 @@ function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Termin
   if (otherPeers !== undefined) page.field('', othersText(Number(otherPeers)), 'yellow');
   page.field('protocol', PROTOCOL[protocol] ?? protocol);
   page.field('VSIs', census(vsis.filter((vsi) => vsi.link === name)));
-  for (const [i, slave] of slaves.slice(0, SLAVES_SHOWN).entries())
-    page.field(i === 0 ? 'slaves' : '', slaveText(slave));
+  const told = new Set<string>();
+  for (const [i, slave] of slaves.slice(0, SLAVES_SHOWN).entries()) {
+    // What is to be known of all that have a VSI (ipvlan) is not said again and again.
+    const again = slave.vsi !== '' && told.has(slave.reason);
+    page.field(i === 0 ? 'slaves' : '', slaveText(again ? { ...slave, reason: 'likewise' } : slave));
+    if (slave.vsi !== '' && slave.reason !== '') told.add(slave.reason);
+  }
   // Of very many D-Bus tells the first and their number.
   const more = Math.max(slaves.length, counters['slaves'] ?? 0) - SLAVES_SHOWN;
   if (more > 0) page.field('', `and ${more} more (evbctl status ${name} --json)`);

@@ -341,6 +341,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     const serial = known?.serial ?? ++this.#serials;
     const heard = ++this.#heard;
     this.#candidates.set(key, { serial, link, namespaceId, heard, slave: known?.slave, stale: true });
+    if (link.ipvlan !== undefined) this.#shareIpvlanMode(link);
     this.#tell();
   }
 
@@ -374,6 +375,16 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
    */
   #mentioned(link: Link): void {
     if (!isCandidate(link) && link.master === undefined) void this.search();
+  }
+
+  /** The ipvlans of one interface have one mode and isolation; the kernel tells of a change only for the one that it came by. */
+  #shareIpvlanMode({ parent, ipvlan }: Link): void {
+    for (const candidate of this.#candidates.values()) {
+      const { link } = candidate;
+      if (link.parent !== parent || link.ipvlan === undefined || isDeepStrictEqual(link.ipvlan, ipvlan))
+        continue;
+      Object.assign(candidate, { link: { ...link, ipvlan }, stale: true });
+    }
   }
 
   /** One that left a foreign namespace, come to rest: with the index that it was to have, or with the address that it had. */

@@ -86,15 +86,21 @@ export function linkTimers(timers: VdpTimers, port: Port | undefined): Record<st
   return { ...Object.fromEntries(seconds), ...(port === undefined ? {} : { txTTL: port.lldp.txTTL }) };
 }
 
+/** Of an ipvlan in VEPA mode: what the standard's bridge does, and others may not. */
+const IPVLAN_LIMITS =
+  'ipvlan has the MAC address of the interface below: one VSI for all, and frames to a neighbour come to the bridge ' +
+  'with source and destination alike, which it may drop, or answer with ICMP redirects where it routes';
+
 export function slaveStatus(
   slave: Slave,
   verdict: { vsi: string } | { reason: string } | undefined,
   vsis: ReadonlyMap<string, { readonly id: string }>,
   refusal: string | undefined,
 ): SlaveStatus {
-  const { name, kind, mode, mac = '', vlans, namespaceId = -1 } = slave;
+  const { name, kind, mode, vepa, mac = '', vlans, namespaceId = -1 } = slave;
   const vsi = verdict !== undefined && 'vsi' in verdict ? (vsis.get(verdict.vsi)?.id ?? '') : '';
-  const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : (refusal ?? '');
+  const limits = vepa && (kind === 'ipvlan' || kind === 'ipvtap') ? IPVLAN_LIMITS : '';
+  const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : (refusal ?? limits);
   return { name, kind, mode, mac, vlan: vlans[0]?.id ?? 0, namespace: namespaceId, vsi, reason };
 }
 
