@@ -139,6 +139,12 @@ const buildPrograms = [
   },
 ];
 
+/** Of the virtual machine, which is for Debian. */
+const machinePrograms = [
+  { program: 'qemu-system-x86_64', what: 'qemu-system-x86_64', apt: 'qemu-system-x86' },
+  { program: 'ping', what: 'ping', apt: 'iputils-ping' },
+];
+
 const installers = [
   {
     ids: ['debian', 'ubuntu'],
@@ -335,7 +341,8 @@ export async function prepare({ wants, say, signal, alsoCheck = () => undefined 
   checkNode();
   const stale = staleParts();
   const programs = [
-    ...(wants === 'lab' || wants === 'test' ? labPrograms : []),
+    ...labPrograms,
+    ...(wants === 'vm' ? machinePrograms : []),
     ...(stale.some((part) => part.native) ? buildPrograms : []),
   ];
   const missing = missingPrograms(programs);

@@ -117,7 +117,9 @@ export class World {
     const entries: { mac: string; state?: string; master?: string }[] = JSON.parse(
       this.in(namespace, 'bridge', '-j', 'fdb', 'show', 'dev', port),
     );
-    return entries.flatMap(({ mac, state, master }) => (state === 'static' && master ? [mac] : [])).sort();
+    const macs = entries.flatMap(({ mac, state, master }) => (state === 'static' && master ? [mac] : []));
+    // An entry in every VLAN of the port is listed once for each.
+    return [...new Set(macs)].sort();
   }
 
   async end(): Promise<void> {
@@ -269,7 +271,8 @@ export async function eventually<T>(
   wanted: (answer: T) => boolean,
   what: string,
 ): Promise<T> {
-  const attempts = 400;
+  // An emulated machine is slow.
+  const attempts = process.env['EVBD_VM'] === undefined ? 400 : 1500;
   for (let attempt = 1; ; attempt++) {
     const answer = await ask();
     if (wanted(answer)) return answer;
