@@ -147,6 +147,11 @@ export class Attributes {
       .map(({ reader }) => new Attributes(reader.clone()));
   }
 
+  /** Every attribute of a type that may repeat. */
+  all(type: number): HostReader[] {
+    return this.#list.filter((attribute) => attribute.type === type).map(({ reader }) => reader.clone());
+  }
+
   /** As the kernel does, the last attribute of a type counts. */
   #read<T>(type: number, read: (reader: HostReader) => T): T | undefined {
     const found = this.#list.findLast((attribute) => attribute.type === type);

@@ -38,6 +38,10 @@ export const RTM_GETNSID = 90;
 export const RTNLGRP_LINK = 1;
 export const RTNLGRP_NSID = 28;
 
+export const IFLA_BRIDGE_VLAN_INFO = 2;
+export const BRIDGE_VLAN_INFO_RANGE_BEGIN = 0x8;
+export const BRIDGE_VLAN_INFO_RANGE_END = 0x10;
+
 export const AF_UNSPEC = 0;
 export const AF_BRIDGE = 7;
 
@@ -53,6 +57,8 @@ export const IFLA_MASTER = 10;
 export const IFLA_PROTINFO = 12;
 export const IFLA_OPERSTATE = 16;
 export const IFLA_LINKINFO = 18;
+/** Of family `bridge`: the VLANs of a port. */
+export const IFLA_AF_SPEC = 26;
 export const IFLA_EXT_MASK = 29;
 export const IFLA_LINK_NETNSID = 37;
 export const IFLA_NEW_NETNSID = 45;

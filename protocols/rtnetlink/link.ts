@@ -9,6 +9,7 @@ const IPVLAN_MODES = ['l2', 'l3', 'l3s'] as const;
 const IPVLAN_ISOLATIONS = ['bridge', 'private', 'vepa'] as const;
 const VLAN_PROTOCOLS: Readonly<Record<number, VlanTag['protocol']>> = { 33024: '802.1q', 34984: '802.1ad' };
 const OPER_STATES = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'dormant', 'up'] as const;
+const VID_MAX = 0xfff;
 const PORT_STATES = ['disabled', 'listening', 'learning', 'forwarding', 'blocking'] as const;
 
 export type MacvlanMode = keyof typeof MACVLAN_MODES;
@@ -53,6 +54,8 @@ export interface Link {
   vlan?: VlanTag;
   /** Present when it is a port of a bridge. */
   bridgePort?: BridgePortState;
+  /** VLANs of a bridge's port, in order; absent until an event has told them, which no table does. */
+  vids?: readonly number[];
   /** Present when it is a bridge. */
   bridge?: BridgeState;
 }
@@ -124,6 +127,7 @@ export function decodeLink(message: NetlinkMessage): LinkMessage {
   if (family === k.AF_BRIDGE) {
     const port = attributes.nested(k.IFLA_PROTINFO);
     if (port) link.bridgePort = decodeBridgePort(port);
+    assign(link, 'vids', decodeVids(attributes.nested(k.IFLA_AF_SPEC)));
   }
 
   const decoded: LinkMessage = {
@@ -191,6 +195,20 @@ function decodeBridgePort(port: Attributes): BridgePortState {
   };
   if (port.has(k.IFLA_BRPORT_LOCKED)) state.locked = flag(k.IFLA_BRPORT_LOCKED);
   return state;
+}
+
+/** struct bridge_vlan_info; the kernel tells of a range by its ends. */
+function decodeVids(spec: Attributes | undefined): number[] | undefined {
+  const vids = new Set<number>();
+  let begin = 0;
+  for (const info of spec?.all(k.IFLA_BRIDGE_VLAN_INFO) ?? []) {
+    const flags = info.u16('VLAN flags');
+    const vid = info.u16('VID') & VID_MAX;
+    if ((flags & k.BRIDGE_VLAN_INFO_RANGE_BEGIN) !== 0) begin = vid;
+    const first = (flags & k.BRIDGE_VLAN_INFO_RANGE_END) !== 0 ? begin : vid;
+    for (let each = first; each <= vid; each++) vids.add(each);
+  }
+  return spec && [...vids].sort((a, b) => a - b);
 }
 
 /** RTM_GETLINK of one link by index or name, or, with NLM_F_DUMP and neither, of all; in our namespace or one that has an id there. */

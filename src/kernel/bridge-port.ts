@@ -47,8 +47,8 @@ type PortLink = Link & { master: number; bridgePort: BridgePortState };
  * Methods reject with KernelError (EOPNOTSUPP: in no bridge, ENODEV: gone) or with what `onJournal` threw. What they
  * resolve with are warnings: one line each, usually none.
  *
- * On a VLAN-aware bridge an address is admitted in every VLAN of the port; a static entry that the administrator made
- * there for single VLANs only is not told from ours and goes when the address is revoked.
+ * On a VLAN-aware bridge an address is admitted in every VLAN of the port, also in those that come later; a static entry that
+ * the administrator made there for single VLANs only is not told from ours and goes when the address is revoked.
  */
 export class BridgePort {
   readonly index: number;
@@ -58,6 +58,11 @@ export class BridgePort {
   #name: string;
   #journal: BridgePortJournal | null;
   readonly #queue = new WorkQueue<MacAddress, void>();
+  #vids: readonly number[] | undefined;
+  /** Admitted addresses that may lack an entry in a VLAN that has come. */
+  #incomplete = new Set<MacAddress>();
+  /** Addresses that had our entry in a VLAN when that was taken from the port: the kernel keeps it, and lets nobody at it. */
+  readonly #stranded = new Map<number, ReadonlySet<MacAddress>>();
 
   constructor(rtnetlink: Rtnetlink, link: { index: number; name: string }, options: BridgePortOptions = {}) {
     this.index = link.index;
@@ -140,6 +145,27 @@ export class BridgePort {
   /** Removes our entry; somebody else's stays. An entry or a port that is gone is no error. */
   revoke(mac: MacAddress): Promise<void> {
     return this.#queue.join(this.#revokeAll, mac);
+  }
+
+  /** The VLANs of the port as they are now. What is admitted has to be admitted again, to have its entries in those that came. */
+  setVids(vids: readonly number[]): Promise<void> {
+    return this.#queue.run(async () => {
+      const ours = new Set(this.#journal?.fdb);
+      for (const vid of this.#vids ?? []) {
+        if (vids.includes(vid)) continue;
+        const before = this.#stranded.get(vid);
+        this.#stranded.set(vid, before === undefined ? ours : new Set([...ours, ...before]));
+      }
+      if (vids.some((vid) => !this.#vids?.includes(vid))) this.#incomplete = new Set(ours);
+      this.#vids = vids;
+      for (const vid of vids) {
+        const left = [...(this.#stranded.get(vid) ?? [])].filter((mac) => !ours.has(mac));
+        this.#stranded.delete(vid);
+        await Promise.all(
+          left.map((mac) => this.#tolerant(this.#rtnetlink.deleteFdbEntry(this.index, mac, vid))),
+        );
+      }
+    });
   }
 
   /** Everything as it was before us. A port that has left its bridge or is gone is no error. */
@@ -227,8 +253,9 @@ export class BridgePort {
     const link = await this.#read('admit addresses at');
     const before = this.#journal ?? this.#empty(link);
     const wanting: MacAddress[] = [];
+    const elsewhere = await this.#staticElsewhere(link);
     const outcomes = await forEach(macs, async (mac) => {
-      if (await this.#needsEntry(mac)) wanting.push(mac);
+      if (await this.#needsEntry(mac, elsewhere)) wanting.push(mac);
     });
     await this.#write({ ...before, fdb: [...new Set([...before.fdb, ...wanting])] });
     const entered = await forEach(wanting, (mac) => this.#rtnetlink.replaceFdbEntry(this.index, mac));
@@ -236,12 +263,27 @@ export class BridgePort {
       (mac) => entered.get(mac)!.status === 'rejected' && !before.fdb.includes(mac),
     );
     if (this.#journal) await this.#write({ ...this.#journal, fdb: without(this.#journal.fdb, failed) });
-    for (const [mac, outcome] of entered) if (outcome.status === 'rejected') outcomes.set(mac, outcome);
+    for (const [mac, outcome] of entered) {
+      if (outcome.status === 'rejected') outcomes.set(mac, outcome);
+      else this.#incomplete.delete(mac);
+    }
     return outcomes;
   };
 
-  /** False: there is a static entry at this port already. Rejects where the address must not be let in here. */
-  async #needsEntry(mac: MacAddress): Promise<boolean> {
+  /** On a VLAN-aware bridge: the addresses with a static entry at another port, in any VLAN that this one has too. */
+  async #staticElsewhere({ master }: PortLink): Promise<ReadonlySet<MacAddress>> {
+    const bridge = await this.#rtnetlink.link(master);
+    if (!bridge?.bridge?.vlanFiltering) return new Set();
+    const entries = await this.#rtnetlink.bridgeFdb(master);
+    const taken = entries.filter(
+      ({ kind, port, vlan = 0 }) =>
+        kind === 'static' && port !== this.index && (this.#vids?.includes(vlan) ?? true),
+    );
+    return new Set(taken.map(({ mac }) => mac));
+  }
+
+  /** False: somebody made a static entry at this port already. Rejects where the address must not be let in here. */
+  async #needsEntry(mac: MacAddress, elsewhere: ReadonlySet<MacAddress>): Promise<boolean> {
     const what = `admit ${mac} at ${this.#name}`;
     if (isGroupMac(mac)) throw new KernelError(what, 'EINVAL', 'it is a group address');
     const entry = await this.#rtnetlink.fdbEntry(this.index, mac);
@@ -252,11 +294,11 @@ export class BridgePort {
         "it is one of the bridge's own addresses; give the guest another one",
       );
     }
-    if (entry?.kind === 'static' && entry.port !== this.index) {
+    if ((entry?.kind === 'static' && entry.port !== this.index) || elsewhere.has(mac)) {
       // Somebody decided that it is there; a guest that moved is taken out of its old port first.
       throw new KernelError(what, 'EADDRINUSE', 'it has a static entry at another port of the bridge');
     }
-    return entry?.kind !== 'static';
+    return entry?.kind !== 'static' || this.#incomplete.has(mac);
   }
 
   readonly #revokeAll = async (macs: MacAddress[]): Promise<Outcomes<MacAddress, void>> => {
@@ -293,6 +335,7 @@ export class BridgePort {
   /** Leaving the bridge has undone everything. */
   async #forget(): Promise<void> {
     this.#wanted = {};
+    this.#stranded.clear();
     await this.#write(null);
   }
 

@@ -247,7 +247,11 @@ function isNamespaceMessage({ type }: NetlinkMessage): boolean {
 
 /** The link after the event; undefined: it is not, or no longer, there. */
 function after(known: Link | undefined, { deleted, family, link }: LinkMessage): Link | undefined {
-  if (family === 'link') return deleted ? undefined : link;
+  if (family === 'link') {
+    if (deleted) return undefined;
+    const isSamePort = known?.vids !== undefined && known.master === link.master;
+    return isSamePort ? { ...link, vids: known.vids! } : link;
+  }
   // A port's message lacks kind and mode. Its removal means "a port no longer"; the link's own message follows.
   return deleted || !known ? known : { ...known, ...link };
 }

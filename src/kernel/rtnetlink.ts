@@ -104,6 +104,13 @@ export class Rtnetlink extends NetlinkRequests {
     return entries.filter((entry) => entry !== undefined && !entry.self && entry.port === port) as FdbEntry[];
   }
 
+  /** All entries of a bridge. */
+  async bridgeFdb(bridge: number): Promise<FdbEntry[]> {
+    const what = `list the FDB of bridge ${bridge}`;
+    const entries = await this.dump(what, RTM_GETNEIGH, encodeDumpFdb(0), decodeFdbEntry);
+    return entries.filter((entry) => entry?.bridge === bridge) as FdbEntry[];
+  }
+
   /** The entry of an address in the bridge of this port, at whichever of its ports; undefined when there is none. */
   async fdbEntry(port: number, mac: MacAddress, vlan?: number): Promise<FdbEntry | undefined> {
     const payload = encodeGetFdbEntry(port, mac, vlan);

@@ -33,6 +33,7 @@ export class PortKeeper {
   #journal: BridgePortJournal | undefined;
   #port: BridgePort | undefined;
   #isolated = false;
+  #vids: string | undefined;
   #locked: boolean | undefined;
   #hairpin = false;
   /** Hairpin was set without `isolated`. */
@@ -75,7 +76,10 @@ export class PortKeeper {
       this.reshape();
     }
     if (port === undefined || port.index !== link.index) this.#attach(link);
-    else this.#observe(port, link).catch((error: Error) => this.#warn(error.message));
+    else {
+      this.#observe(port, link).catch((error: Error) => this.#warn(error.message));
+      this.#followVids(port, link);
+    }
   }
 
   /** The wish has changed. */
@@ -106,13 +110,16 @@ export class PortKeeper {
 
   #attach(link: Link): void {
     this.#forget();
-    this.#port = new BridgePort(this.#options.rtnetlink, link, {
+    const port = new BridgePort(this.#options.rtnetlink, link, {
       journal: this.#journal ?? null,
       onJournal: (journal) => {
         this.#journal = journal ?? undefined;
         return this.#options.onJournal(journal);
       },
     });
+    this.#port = port;
+    this.#vids = undefined;
+    this.#followVids(port, link);
     this.reshape();
   }
 
@@ -120,6 +127,16 @@ export class PortKeeper {
     if (this.#port === undefined) return;
     this.#port = undefined;
     this.#forget();
+    this.reshape();
+  }
+
+  /** Entered again, what is let in has its entries in the VLANs that came too. */
+  #followVids(port: BridgePort, { vids }: Link): void {
+    const before = this.#vids;
+    this.#vids = vids?.join();
+    if (vids === undefined || this.#vids === before) return;
+    port.setVids(vids).catch((error: Error) => this.#warn(error.message));
+    this.#entered.clear();
     this.reshape();
   }
 

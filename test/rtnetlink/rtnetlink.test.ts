@@ -236,6 +236,29 @@ describe('requests', () => {
     expect(encodeDumpFdb(4)).toEqual(octets('07000000 04000000 0000 00 00'));
   });
 
+  it("reads the VLANs of a bridge's port, which come with its events as single ones and ranges", () => {
+    const vlans = (family: number, ...infos: [flags: number, vid: number][]) => {
+      const header = new HostWriter().u8(family).u8(0).u16(0).s32(4).u32(0).u32(0);
+      const payload = header
+        .nested(26, (spec) => {
+          for (const [flags, vid] of infos) spec.attribute(2, (info) => info.u16(flags).u16(vid));
+        })
+        .finish();
+      return decodeLink(messageOf(payload, 16)).link.vids;
+    };
+    // The flags beside those of ranges are PVID and untagged.
+    expect(vlans(7, [6, 1], [0, 10], [8, 20], [16, 22], [8, 4093], [0x14, 4094])).toEqual([
+      ...[1, 10, 20, 21, 22, 4093, 4094],
+    ]);
+    expect(vlans(7, [8, 100])).toEqual([100]);
+    expect(vlans(7, [16, 0xffff])?.length).toBe(4096);
+    expect(vlans(7)).toEqual([]);
+    expect(vlans(0, [0, 10])).toBeUndefined();
+    expect(() =>
+      decodeLink(messageOf(octets('07000000 04000000 00000000 00000000 0a00 1a00 0600 0200 0000 0000'), 16)),
+    ).toThrow(DecodeError);
+  });
+
   it('changes the mode of a macvlan', () => {
     const link = decodeLink(messageOf(encodeSetMacvlanMode(5, 'macvtap', 'bridge'), 16)).link;
     expect(link).toMatchObject({ index: 5, kind: 'macvtap', macvlanMode: 'bridge' });
