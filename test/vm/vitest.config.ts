@@ -9,7 +9,7 @@ export default defineConfig({
     reporters: ['verbose'],
     fileParallelism: false,
     isolate: false,
-    testTimeout: 300_000,
-    hookTimeout: 300_000,
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
   },
 });
