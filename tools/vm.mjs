@@ -126,6 +126,7 @@ const read = (file) => {
 
 /** Runs the machine to its end; resolves with the job's exit status, undefined where it came to none. */
 async function boot({ folder, job, kvm, signal }) {
+  signal.throwIfAborted();
   for (const name of ['console', 'status']) fs.rmSync(path.join(job, name), { force: true });
   const qemu = ['--pdeathsig', 'KILL', 'qemu-system-x86_64', ...machine({ folder, job, kvm })];
   const child = spawn('setpriv', qemu, {
@@ -211,6 +212,7 @@ async function main() {
     fs.writeFileSync(path.join(job, 'in', 'run'), jobScript(options));
     const begun = performance.now();
     const status = await runJob({ folder, job, emulate: options.emulate, signal: stop.signal });
+    if (stop.signal.aborted) return status;
     note(
       `Linux ${read(path.join(folder, 'kernel')).trim()}, ${((performance.now() - begun) / 1000).toFixed(0)} s`,
     );

@@ -63,7 +63,7 @@ export async function image({ anew, say, signal }) {
   return folder;
 }
 
-/** Whoever is first with an image of this recipe has it; a machine that runs keeps the files that it was started with. */
+/** Whoever is first with an image of this recipe has it. One made `anew` takes the place of what there is, also under a machine. */
 function put(made, folder, anew) {
   const old = `${made}-old`;
   try {
