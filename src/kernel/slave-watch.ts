@@ -107,7 +107,11 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     super();
     this.#rtnetlink = rtnetlink;
     this.#links = links;
-    links.on('added', (link) => this.#put(link, undefined));
+    links.on('added', (link) => {
+      this.#put(link, undefined);
+      // With slaves on top of it, where it comes from elsewhere.
+      if (link.vlan !== undefined) void this.search();
+    });
     links.on('changed', (link, previous) => {
       if (isCandidate(link)) this.#put(link, undefined);
       else if (link.name !== previous.name || !sameBelow(link, previous)) this.#below();
