@@ -30,6 +30,8 @@ export interface LinkStatus {
   leak: LeakState;
   /** Empty where nothing leaks. */
   leakReason: string;
+  /** Of a bond: the interfaces that carry its frames. */
+  members: string[];
   /** The adjacent EVB peer as heard in LLDP; empty when there is none. */
   peer: Record<string, string | number | boolean>;
   /** Operational values in seconds, by the standard's names (ackTimer, respWaitDelay, ...). */

@@ -72,6 +72,8 @@ export const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;
 export const IFLA_INFO_SLAVE_KIND = 4;
 export const IFLA_INFO_SLAVE_DATA = 5;
+export const IFLA_BOND_SLAVE_STATE = 1;
+export const BOND_STATE_ACTIVE = 0;
 
 export const IFLA_MACVLAN_MODE = 1;
 

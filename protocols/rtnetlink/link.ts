@@ -56,8 +56,16 @@ export interface Link {
   bridgePort?: BridgePortState;
   /** VLANs of a bridge's port, in order; absent until an event has told them, which no table does. */
   vids?: readonly number[];
+  /** Present when it is a member of a bond or team. */
+  member?: AggregateMember;
   /** Present when it is a bridge. */
   bridge?: BridgeState;
+}
+
+export interface AggregateMember {
+  of: 'bond' | 'team';
+  /** It carries the aggregate's frames; absent for a team, which does not say. */
+  active?: boolean;
 }
 
 export interface BridgePortState {
@@ -168,8 +176,12 @@ function decodeLinkInfo(link: Link, info: Attributes | undefined): void {
     const id = data?.u16(k.IFLA_VLAN_ID);
     if (id !== undefined && protocol !== undefined) link.vlan = { id, protocol };
   }
-  const port = info.text(k.IFLA_INFO_SLAVE_KIND) === 'bridge' && info.nested(k.IFLA_INFO_SLAVE_DATA);
-  if (port) link.bridgePort = decodeBridgePort(port);
+  const memberOf = info.text(k.IFLA_INFO_SLAVE_KIND);
+  const data = info.nested(k.IFLA_INFO_SLAVE_DATA);
+  if (memberOf === 'bridge' && data) link.bridgePort = decodeBridgePort(data);
+  else if (memberOf === 'team') link.member = { of: memberOf };
+  else if (memberOf === 'bond')
+    link.member = { of: memberOf, active: data?.u8(k.IFLA_BOND_SLAVE_STATE) === k.BOND_STATE_ACTIVE };
 }
 
 /** Of an Ethertype, which is in network order. */

@@ -25,13 +25,14 @@ export function statusText(
 
 function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Terminal): string {
   const { name, role, mac, protocol, relay, relayReason, peer, timers, counters, slaves = [] } = link;
-  const { leak, leakReason } = link;
+  const { leak, leakReason, members = [] } = link;
   const [colour, meaning] = RELAY[role][relay];
   const page = new Page(terminal);
   page.line('bold', `${name}  ${role} ${mac === '' ? '(no such interface yet)' : mac}`);
   page.field('relay', relayReason === '' ? relay : `${relay}: ${relayReason}`, colour);
   page.field('', meaning);
   if (leak !== 'none') page.field('leak', `${leak}: ${leakReason}`, leak === 'open' ? 'yellow' : 'dim');
+  if (members.length > 0) page.field('members', `${members.join(', ')} (these carry its frames)`);
   const { otherPeers, ...one } = peer;
   page.field('peer', peerText(one));
   if (otherPeers !== undefined) page.field('', othersText(Number(otherPeers)), 'yellow');

@@ -293,6 +293,7 @@ class BusService implements Service {
         RelayReason: seldom('s', (link) => link.relayReason),
         Leak: seldom('s', (link) => link.leak),
         LeakReason: seldom('s', (link) => link.leakReason),
+        Members: seldom('as', (link) => link.members),
         Peer: seldom('a{sv}', (link) => peerDictionary(link.peer)),
         Timers: seldom('a{sd}', (link) => link.timers),
         Counters: { type: 'a{st}', changes: 'often', get: () => this.readLink(name).counters },

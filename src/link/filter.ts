@@ -35,13 +35,13 @@ interface Step {
  * Classic BPF: one of our Ethertypes, to one of our groups or to `own`. The socket itself takes ETH_P_ALL, because a bridge
  * port's rx handler hides frames from a socket bound to one Ethertype (lldp.md 1.1).
  */
-export function protocolFilter(own: MacAddress): BpfInstruction[] {
+export function protocolFilter(own: MacAddress, etherTypes = ETHERTYPES): BpfInstruction[] {
   const ownOctets = macToOctets(own);
   const word = (octets: Uint8Array) => new DataView(octets.buffer, octets.byteOffset).getUint32(0);
   const half = (octets: Uint8Array) => new DataView(octets.buffer, octets.byteOffset).getUint16(4);
   const steps: Step[] = [
     { code: LOAD_HALF, k: 12 },
-    ...ETHERTYPES.map((etherType) => ({ code: JUMP_EQUAL, k: etherType, goto: 'address' })),
+    ...etherTypes.map((etherType) => ({ code: JUMP_EQUAL, k: etherType, goto: 'address' })),
     { code: RETURN, k: 0 },
     { code: LOAD_WORD, k: 0, label: 'address' },
     { code: JUMP_EQUAL, k: word(macToOctets(NEAREST_CUSTOMER_BRIDGE)), goto: 'group' },

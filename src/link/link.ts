@@ -9,6 +9,8 @@ export interface LinkOptions {
   mac: MacAddress;
   /** Frames a second that are taken of the peer, and a tenth of it of all others; the rest is counted and dropped. */
   framesPerSecond: number;
+  /** What it takes; default: those of all three protocols. */
+  etherTypes?: readonly number[];
   /** Addresses of the peer, once they are known: a flood of others does not starve it. */
   peers(): readonly MacAddress[];
   /** Milliseconds, monotonic. */
@@ -57,7 +59,7 @@ export class Link {
     this.limit(options.framesPerSecond);
     this.#socket = new PacketSocket({
       interfaceIndex: options.interfaceIndex,
-      filter: protocolFilter(options.mac),
+      filter: protocolFilter(options.mac, options.etherTypes),
       memberships: GROUPS.map(macToOctets),
       onFrames: (frames) => {
         for (const frame of frames) this.#receive(frame);

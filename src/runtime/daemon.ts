@@ -83,12 +83,15 @@ export class EvbDaemon implements Daemon {
   /** Reads the kernel's links and what a run before left. Nothing is sent or changed yet. Rejects with KernelError, StoreError. */
   async prepare(): Promise<void> {
     this.#watch.on('added', (link) => {
-      this.#update(link.name);
+      this.#updateWithMaster(link);
       void this.#arrived(link);
     });
-    this.#watch.on('changed', (link) => this.#update(link.name));
+    this.#watch.on('changed', (link, previous) => {
+      if (previous.master !== link.master) this.#updateMaster(previous);
+      this.#updateWithMaster(link);
+    });
     this.#watch.on('renamed', (_link, previousName) => this.#update(previousName));
-    this.#watch.on('removed', (link) => this.#update(link.name));
+    this.#watch.on('removed', (link) => this.#updateWithMaster(link));
     for (const event of ['added', 'changed', 'removed'] as const) {
       this.#watch.on(event, () => this.#leaks.refresh());
     }
@@ -312,6 +315,17 @@ export class EvbDaemon implements Daemon {
     if (this.#started) this.#drivers.get(name)?.update(this.#watch.get(name));
   }
 
+  #updateWithMaster(link: KernelLink): void {
+    this.#update(link.name);
+    this.#updateMaster(link);
+  }
+
+  /** A bond is what its members are. */
+  #updateMaster({ master, member }: KernelLink): void {
+    const bond = member === undefined || master === undefined ? undefined : this.#watch.get(master);
+    if (bond !== undefined) this.#update(bond.name);
+  }
+
   /** An uplink that was elsewhere may have brought slaves along, of which the kernel tells nothing. */
   async #arrived({ name, index }: KernelLink): Promise<void> {
     if (!this.#started || !Object.hasOwn(this.#config.uplinks, name)) return;
@@ -390,6 +404,9 @@ export class EvbDaemon implements Daemon {
         this.#updateSlaves();
       },
       log: this.#log,
+      linkOf: (index) => this.#watch.get(index),
+      membersOf: (index) =>
+        this.#watch.links.filter(({ master, member }) => member !== undefined && master === index),
       linkChanged: () => {
         const driver = this.#drivers.get(name);
         if (driver !== undefined) this.#events.emit('linkChanged', driver.status());

@@ -10,7 +10,8 @@ import type { Config, PortConfig, UplinkConfig } from '../config/config.ts';
 import type { Profile } from '../config/profile.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import type { Slave } from '../kernel/slave-watch.ts';
-import { Link, type LinkCounters } from '../link/link.ts';
+import { BondLink } from '../link/bond.ts';
+import { Link, type LinkCounters, type LinkOptions } from '../link/link.ts';
 import { TokenBucket } from '../link/token-bucket.ts';
 import {
   EvbError,
@@ -43,6 +44,9 @@ export interface Surroundings {
   readonly rtnetlink: Rtnetlink;
   readonly leaks: Pick<LeakKeeper, 'serve' | 'release' | 'leak'>;
   readonly log: Log;
+  linkOf(index: number): KernelLink | undefined;
+  /** Of a bond. */
+  membersOf(index: number): KernelLink[];
   linkChanged(): void;
   vsiChanged(vsi: VsiStatus, removed: boolean): void;
   frame(sent: boolean, octets: Uint8Array): void;
@@ -95,7 +99,9 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
   protected abstract readonly machine: Machine<Effect, Vsi>;
   protected link: KernelLink | undefined;
   protected framesPerSecond: number;
-  #socket: Link | undefined;
+  #socket: Link | BondLink | undefined;
+  /** Of a bond, those that carry frames. */
+  #members: readonly KernelLink[] = [];
   #counters: LinkCounters | undefined;
   #remembered: StoredPeer | undefined;
   #proven: StoredProven | undefined;
@@ -129,6 +135,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
       relayReason: this.absence ?? machine.relayReason,
       leak: this.leak.state,
       leakReason: this.leak.reason,
+      members: this.#members.map(({ name }) => name),
       peer: peerStatus(machine.port),
       timers: linkTimers(machine.timers, machine.port),
       counters: { ...this.counters, ...machine.counters, vsis: machine.vsis.size },
@@ -161,15 +168,23 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     const before = this.link;
     this.link = link;
     this.#begun = true;
+    this.#setMembers(link?.kind === 'bond' ? this.around.membersOf(link.index).filter(carriesFrames) : []);
     this.kernelChanged();
-    const usable = link?.lowerUp && link.mac !== undefined && this.#state !== 'released';
+    const usable =
+      link?.lowerUp &&
+      link.mac !== undefined &&
+      this.#state !== 'released' &&
+      this.#aggregation === undefined;
     const same = before?.index === link?.index && before?.mac === link?.mac;
+    if (usable && same && this.#peerStayedBehind)
+      this.#close('other members of the bond carry its frames now');
     if (this.#socket !== undefined && !(usable && same)) {
       // The peer knows us by our old address: it would keep that neighbour, and hear nobody else, until its TTL has run out.
       if (usable && before?.index === link.index) this.perform(this.machine.shutdown(now()));
       this.#close(this.#absence(same));
     }
     if (this.#socket === undefined && usable) this.#open(link.index, link.mac!);
+    else if (this.#socket instanceof BondLink) this.#follow(this.#socket);
     else if (this.#socket === undefined) {
       // A peer remembered from before is not the one that will be there when the link comes back.
       if (this.#remembered !== undefined) this.#forgetPeer();
@@ -353,36 +368,75 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     if (this.link.mac === undefined) return 'it has no MAC address';
     if (!this.link.up) return 'the interface is down (ip link set up)';
     if (!this.link.lowerUp) return 'no carrier';
-    return same ? 'not opened' : 'its MAC address changed';
+    return this.#aggregation ?? (same ? 'not opened' : 'its MAC address changed');
+  }
+
+  #setMembers(members: readonly KernelLink[]): void {
+    const names = (of: readonly KernelLink[]) => of.map(({ name }) => name).join(', ');
+    const changed = names(members) !== names(this.#members);
+    this.#members = members;
+    if (!changed) return;
+    this.log('info', `members that carry the frames of the bond: ${names(members) || 'none'}`);
+    this.around.linkChanged();
+  }
+
+  /** Why a bond, or a member of one, cannot be used. */
+  get #aggregation(): string | undefined {
+    const { kind, member, master } = this.link!;
+    if (kind === 'bond' && this.#members.length === 0) return 'no member of the bond carries frames';
+    if (member === undefined) return undefined;
+    const aggregate = this.around.linkOf(master ?? 0)?.name ?? 'another interface';
+    return `it is a member of ${member.of} ${aggregate}; configure ${aggregate} instead`;
+  }
+
+  /** The member of the bond that the peer was heard on carries no frames any more: there may be another at the end of the others. */
+  get #peerStayedBehind(): boolean {
+    if (!(this.#socket instanceof BondLink)) return false;
+    const { heardOn } = this.#socket;
+    return heardOn !== undefined && !this.#members.some(({ index }) => index === heardOn);
+  }
+
+  #follow(bond: BondLink): void {
+    try {
+      bond.setMembers(this.#members.map(({ index }) => index));
+    } catch (error) {
+      this.#cannotOpen(error as SocketError);
+    }
   }
 
   #open(interfaceIndex: number, mac: MacAddress): void {
+    const options: LinkOptions = {
+      interfaceIndex,
+      mac,
+      framesPerSecond: this.framesPerSecond,
+      peers: () => this.machine.port?.peerMacs ?? [],
+      now,
+      onFrame: (frame, octets) => {
+        this.around.frame(false, octets);
+        this.perform(this.machine.frame(frame, now()));
+      },
+      onSent: (octets) => this.around.frame(true, octets),
+      onError: (error) => this.#socketError(error),
+    };
+    const members = this.#members.map(({ index }) => index);
     try {
-      this.#socket = new Link({
-        interfaceIndex,
-        mac,
-        framesPerSecond: this.framesPerSecond,
-        peers: () => this.machine.port?.peerMacs ?? [],
-        now,
-        onFrame: (frame, octets) => {
-          this.around.frame(false, octets);
-          this.perform(this.machine.frame(frame, now()));
-        },
-        onSent: (octets) => this.around.frame(true, octets),
-        onError: (error) => this.#socketError(error),
-      });
+      this.#socket = members.length > 0 ? new BondLink(options, members) : new Link(options);
     } catch (error) {
-      const { code, message } = error as SocketError;
-      // Of an interface that has gone the kernel's events tell.
-      if (code === 'ENODEV' || code === 'ENXIO') return;
-      this.log('error', `cannot open a packet socket: ${message}; trying again`);
-      this.#retry = setTimeout(() => this.update(this.link), REOPEN_AFTER);
+      this.#cannotOpen(error as SocketError);
       return;
     }
     const peer = this.#recalledPeer();
     const proven = this.#recalledProven();
     const link = { mac, firstSequence: randomInt(1, 65536), ...(proven && { proven }) };
     this.perform(this.opened(peer === undefined ? link : { ...link, peer }));
+  }
+
+  #cannotOpen({ code, message }: SocketError): void {
+    // Of an interface that has gone the kernel's events tell.
+    if (code === 'ENODEV' || code === 'ENXIO') return;
+    this.log('error', `cannot open a packet socket: ${message}; trying again`);
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.update(this.link), REOPEN_AFTER);
   }
 
   #recalledPeer(): RememberedPeer | undefined {
@@ -438,4 +492,8 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
     this.#saying = peer?.lldpdu;
     this.linkChanged();
   }
+}
+
+function carriesFrames({ lowerUp, member }: KernelLink): boolean {
+  return lowerUp && member?.active === true;
 }

@@ -437,6 +437,14 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     expect(Math.max(...stdout.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(80);
   });
 
+  test('status tells which members carry the frames of a bond', async () => {
+    expect((await run(['status'])).stdout).not.toContain('members');
+    daemon.putLink(link('bond0', { members: ['eth1', 'eth2'] }));
+    expect((await run(['status', 'bond0'])).stdout).toMatch(
+      /members +eth1, eth2 \(these carry its frames\)\n/,
+    );
+  });
+
   test('status', async () => {
     daemon.putLink(
       link('swp1', { role: 'bridge', relay: 'off', relayReason: 'the station does not request relay' }),

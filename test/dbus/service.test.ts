@@ -237,6 +237,7 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
         'RelayReason s',
         'Leak s',
         'LeakReason s',
+        'Members as',
         'Peer a{sv}',
         'Timers a{sd}',
         'Counters a{st}',
@@ -276,6 +277,7 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
             RelayReason: new Variant('s', 'the bridge confirmed reflective relay'),
             Leak: new Variant('s', 'none'),
             LeakReason: new Variant('s', ''),
+            Members: new Variant('as', []),
             Peer: new Variant('a{sv}', {
               chassisId: new Variant('s', '02:00:00:00:00:02'),
               ttl: new Variant('u', 121),

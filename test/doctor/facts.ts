@@ -46,6 +46,7 @@ export function status(name: string, more: Partial<LinkStatus> = {}): LinkStatus
     relayReason: 'the bridge reflects',
     leak: 'none',
     leakReason: '',
+    members: [],
     peer: { chassisId: 'sw', systemName: 'switch', mac: '02:00:00:00:00:99' },
     timers: {},
     counters: { statsFramesInTotal: 3 },

@@ -110,6 +110,8 @@ beforeEach(async () => {
     store: store as unknown as Store,
     rtnetlink: {} as Surroundings['rtnetlink'],
     leaks: {} as Surroundings['leaks'],
+    linkOf: () => undefined,
+    membersOf: () => [],
     log: { debug: silent, info: silent, warn: (_, text) => warned.push(text), error: silent },
     linkChanged: silent,
     vsiChanged: ({ state }) => tell(state),

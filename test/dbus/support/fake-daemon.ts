@@ -146,6 +146,7 @@ export function link(name: string, changes: Partial<LinkStatus> = {}): LinkStatu
     relayReason: 'the bridge confirmed reflective relay',
     leak: 'none',
     leakReason: '',
+    members: [],
     peer: { chassisId: '02:00:00:00:00:02', ttl: 121, evb: true, drift: -3, load: 0.5 },
     timers: { ackTimer: 0.16384, respWaitDelay: 10.48576 },
     counters: { framesSent: 17, framesReceived: 2 ** 40 },
