@@ -236,6 +236,24 @@ describe('requests', () => {
     expect(encodeDumpFdb(4)).toEqual(octets('07000000 04000000 0000 00 00'));
   });
 
+  it('reads whether a member of a bond carries its frames; a team does not say', () => {
+    const member = (of: string, state?: number) => {
+      const payload = new HostWriter()
+        .octets(octets('00000000 04000000 00000000 00000000'))
+        .nested(18, (info) => {
+          info.text(4, of);
+          if (state !== undefined) info.nested(5, (data) => data.attribute(1, (w) => w.u8(state)));
+        })
+        .finish();
+      return decodeLink(messageOf(payload, 16)).link.member;
+    };
+    expect(member('bond', 0)).toEqual({ of: 'bond', active: true });
+    expect(member('bond', 1)).toEqual({ of: 'bond', active: false });
+    expect(member('bond')).toEqual({ of: 'bond', active: false });
+    expect(member('team')).toEqual({ of: 'team' });
+    expect(member('bridge')).toBeUndefined();
+  });
+
   it("reads the VLANs of a bridge's port, which come with its events as single ones and ranges", () => {
     const vlans = (family: number, ...infos: [flags: number, vid: number][]) => {
       const header = new HostWriter().u8(family).u8(0).u16(0).s32(4).u32(0).u32(0);
