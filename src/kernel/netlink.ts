@@ -109,13 +109,14 @@ export abstract class NetlinkRequests {
     type: number,
     payload: Uint8Array,
     decode: (message: NetlinkMessage) => T,
+    { tries = DUMP_TRIES, takeInterrupted = false } = {},
   ): Promise<T[]> {
-    for (let tries = 0; tries < DUMP_TRIES; tries++) {
+    for (let left = tries; left > 0; left--) {
       const encode = this.#message(type, NLM_F_DUMP, payload);
       const request = await this.#submit({ what, isDump: true, encode });
-      if (!request.interrupted) return decodeAll(request, decode);
+      if (!request.interrupted || (takeInterrupted && left === 1)) return decodeAll(request, decode);
     }
-    throw new KernelError(what, 'EINTR', `they changed while they were read, ${DUMP_TRIES} times in a row`);
+    throw new KernelError(what, 'EINTR', `they changed while they were read, ${tries} times in a row`);
   }
 
   /** Nothing, where it fails with this code. */

@@ -34,8 +34,8 @@ import { NetlinkRequests } from './netlink.ts';
 /** Links, bridge ports, FDB and namespaces, asked of the kernel's rtnetlink. Methods reject with KernelError only. */
 export class Rtnetlink extends NetlinkRequests {
   /**
-   * All links, of our namespace or of one that has an id there; consistent, or EINTR when the table kept changing while it was
-   * read. EINVAL: no namespace has that id.
+   * All links, of our namespace or of one that has an id there. Ours are consistent, or EINTR when the table kept changing while
+   * it was read; others may belong to somebody who changes them without end. EINVAL: no namespace has that id.
    */
   links(namespaceId?: number): Promise<Link[]> {
     return this.dump(
@@ -43,6 +43,7 @@ export class Rtnetlink extends NetlinkRequests {
       RTM_GETLINK,
       encodeGetLink(undefined, namespaceId),
       (message) => decodeLink(message).link,
+      namespaceId === undefined ? {} : { tries: 2, takeInterrupted: true },
     );
   }
 

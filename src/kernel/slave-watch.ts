@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
-import { closeSync, openSync, readdirSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync, readdirSync, statSync } from 'node:fs';
+import process from 'node:process';
 import { isDeepStrictEqual } from 'node:util';
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import type {
@@ -66,8 +67,10 @@ const NAMESPACE_FOLDERS = ['/run/netns', '/run/docker/netns', '/var/run/netns'];
 const NESTING_MAX = 8;
 /** Rest after a search, in times that it took: who moves a slave to and fro without end does not keep us busy. */
 const SEARCH_REST = 9;
-/** Milliseconds; on a busy machine a search takes long without doing much. */
-const SEARCH_REST_MAX = 500;
+/** Foreign interfaces looked up one by one. */
+const VERIFIED_AT_ONCE = 64;
+/** Foreign interfaces that are remembered to have left while there are questions. */
+const LEFT_MAX = 4096;
 
 /**
  * The macvlan and ipvlan slaves of every interface of our namespace, also those that live in other namespaces. It is driven by
@@ -88,8 +91,15 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   #lost = false;
   /** Foreign interfaces that are being looked up; true: more was heard of them since. */
   readonly #verifying = new Map<string, boolean>();
-  /** What left while a question was under way, for each such question: its answer may still tell of it. */
-  readonly #left = new Set<Set<string>>();
+  /** Questions under way, whose answers may still tell of what has left since they were asked. */
+  #questions = 0;
+  /** While there are any: what left, and which of all that was heard that was. */
+  readonly #left = new Map<string, number>();
+  /** Answers to older questions count no longer: too much has left meanwhile. */
+  #leftTooMuch = 0;
+  /** Told already, since the last search that went well. */
+  readonly #troubles = new Set<string>();
+  #troubled = false;
   #search: Promise<void> | undefined;
   #rest: NodeJS.Timeout | undefined;
   /** The search after the one under way, for those who wait for it. */
@@ -212,13 +222,12 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       }
       return this.#next.done;
     }
-    const begun = performance.now();
+    const begun = process.cpuUsage();
     this.#search = this.#searchAll().finally(() => {
       this.#search = undefined;
-      this.#rest = setTimeout(
-        () => this.#rested(),
-        Math.min(SEARCH_REST_MAX, SEARCH_REST * (performance.now() - begun)),
-      );
+      // On a busy machine a search takes long without doing much.
+      const { user, system } = process.cpuUsage(begun);
+      this.#rest = setTimeout(() => this.#rested(), (SEARCH_REST * (user + system)) / 1_000);
       if (this.#closed) this.#rested();
     });
     return this.#search;
@@ -272,7 +281,8 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   async #openIf(path: string, namespaceId: number | undefined): Promise<number | undefined> {
     let fd: number;
     try {
-      fd = openSync(path, 'r');
+      // A FIFO would be waited for.
+      fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     } catch {
       // It ended meanwhile, or is not ours to look into.
       return undefined;
@@ -445,7 +455,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     if (family !== 'link') return;
     const key = keyOf(link.index, namespaceId);
     const candidate = this.#candidates.get(key);
-    if (deleted) for (const left of this.#left) left.add(key);
+    if (deleted) this.#leave(key);
     if (!deleted) {
       if (candidate !== undefined && !candidate.aloft) this.#put(link, namespaceId);
       else if (isCandidate(link)) void this.#verify(link.index, namespaceId);
@@ -470,7 +480,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       return;
     }
     // A namespace that ends takes its interfaces along without a word.
-    for (const left of this.#left) left.add(`${namespaceId}`);
+    this.#leave(`${namespaceId}`);
     this.#forget((candidate) => candidate.namespaceId === namespaceId);
   }
 
@@ -483,14 +493,19 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   async #verify(index: number, namespaceId: number): Promise<void> {
     const key = keyOf(index, namespaceId);
     const underWay = this.#verifying.has(key);
+    if (!underWay && this.#verifying.size === VERIFIED_AT_ONCE) {
+      // All at once costs less then, and has its rests.
+      void this.search();
+      return;
+    }
     this.#verifying.set(key, underWay);
     if (underWay) return;
     do {
       this.#verifying.set(key, false);
       try {
         const before = this.#heard;
-        await this.#ask(this.#rtnetlink.link(index, namespaceId), (link, left) => {
-          if (link !== undefined) this.#adopt(link, namespaceId, left, before);
+        await this.#ask(this.#rtnetlink.link(index, namespaceId), (link, since) => {
+          if (link !== undefined) this.#adopt(link, namespaceId, since, before);
         });
       } catch (error) {
         this.#trouble(error);
@@ -519,9 +534,9 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   async #look(namespaceId: number, anew = false): Promise<void> {
     try {
       const before = anew ? this.#heard : Number.NEGATIVE_INFINITY;
-      await this.#ask(this.#rtnetlink.links(namespaceId), (links, left) => {
+      await this.#ask(this.#rtnetlink.links(namespaceId), (links, since) => {
         const ours = new Set<number>();
-        for (const link of links) if (this.#adopt(link, namespaceId, left, before)) ours.add(link.index);
+        for (const link of links) if (this.#adopt(link, namespaceId, since, before)) ours.add(link.index);
         this.#forget(
           ({ namespaceId: id, link, heard }) =>
             id === namespaceId && heard <= before && !ours.has(link.index),
@@ -533,21 +548,35 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   }
 
   /** Answers come on another socket than events: one may be older than an event that was heard before it. */
-  async #ask<T>(asked: Promise<T>, take: (answer: T, left: ReadonlySet<string>) => void): Promise<void> {
-    const left = new Set<string>();
-    this.#left.add(left);
+  async #ask<T>(asked: Promise<T>, take: (answer: T, since: number) => void): Promise<void> {
+    const since = this.#heard;
+    this.#questions++;
     try {
-      take(await asked, left);
+      const answer = await asked;
+      if (since >= this.#leftTooMuch) take(answer, since);
+      else void this.search();
     } finally {
-      this.#left.delete(left);
+      if (--this.#questions === 0) this.#left.clear();
     }
   }
 
+  #leave(key: string): void {
+    if (this.#questions === 0) return;
+    if (this.#left.size === LEFT_MAX) {
+      this.#left.clear();
+      this.#leftTooMuch = ++this.#heard;
+    } else this.#left.set(key, ++this.#heard);
+  }
+
+  #hasLeft(key: string, since: number): boolean {
+    return (this.#left.get(key) ?? 0) > since;
+  }
+
   /** True when it is one of ours, known or not. An event that came since `before` is newer. */
-  #adopt(link: Link, namespaceId: number, left: ReadonlySet<string>, before: number): boolean {
+  #adopt(link: Link, namespaceId: number, since: number, before: number): boolean {
     if (this.#closed || link.linkNamespaceId !== this.#links.self) return false;
     const key = keyOf(link.index, namespaceId);
-    if (left.has(key) || left.has(`${namespaceId}`)) return false;
+    if (this.#hasLeft(key, since) || this.#hasLeft(`${namespaceId}`, since)) return false;
     const known = this.#candidates.get(key);
     if (known === undefined || known.aloft || known.heard <= before) this.#put(link, namespaceId);
     return isCandidate(link);
@@ -558,6 +587,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     const moving = [...this.#moving];
     const anew = this.#lost;
     this.#lost = false;
+    this.#troubled = false;
     this.#paths.clear();
     this.#pathless.clear();
     await this.#lookHere();
@@ -575,6 +605,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
         this.#trouble(error);
       }
     }
+    if (!this.#troubled) this.#troubles.clear();
     for (const candidate of moving) this.#moving.delete(candidate);
     this.#tell();
   }
@@ -588,6 +619,9 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   #trouble(error: unknown): void {
     if (this.#closed || hasCode(error, 'EINVAL', 'ENODEV', 'ENOENT', 'ECANCELED')) return;
     const text = error instanceof KernelError ? error.message : String(error);
+    this.#troubled = true;
+    if (this.#troubles.has(text)) return;
+    this.#troubles.add(text);
     this.emit('trouble', `interfaces in other network namespaces may be missed: ${text}`);
   }
 
@@ -619,9 +653,11 @@ function sameBelow(link: Link, previous: Link): boolean {
 /** A path to each network namespace but ours, once. */
 function namespacePaths(): string[] {
   const paths = new Map<number, string>();
+  const device = statSync('/proc/self/ns/net').dev;
   const inode = (path: string) => {
     try {
-      return statSync(path).ino;
+      const { ino, dev } = statSync(path);
+      return dev === device ? ino : undefined;
     } catch {
       return undefined;
     }

@@ -46,6 +46,8 @@ export class EvbDaemon implements Daemon {
   readonly #store: Store;
   readonly #log: Log;
   readonly #rtnetlink: Rtnetlink;
+  /** Of the slave watch alone: namespaces of others shall not hold up our own changes. */
+  readonly #lookout: Rtnetlink;
   readonly #watch: LinkWatch;
   readonly #slaves: SlaveWatch;
   readonly #leaks: LeakKeeper;
@@ -65,8 +67,9 @@ export class EvbDaemon implements Daemon {
     this.#log = options.log;
     this.#readConfig = options.readConfig;
     this.#rtnetlink = new Rtnetlink();
+    this.#lookout = new Rtnetlink();
     this.#watch = new LinkWatch(this.#rtnetlink);
-    this.#slaves = new SlaveWatch(this.#rtnetlink, this.#watch);
+    this.#slaves = new SlaveWatch(this.#lookout, this.#watch);
     this.#leaks = new LeakKeeper({
       links: this.#watch,
       onJournal: (ports) => this.#store.putLeakJournal(ports),
@@ -134,6 +137,7 @@ export class EvbDaemon implements Daemon {
     this.#slaves.close();
     this.#watch.close();
     this.#rtnetlink.close();
+    this.#lookout.close();
     await this.#store.close();
   }
 

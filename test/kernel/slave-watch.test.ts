@@ -73,15 +73,10 @@ const turns = async (count = 50) => {
 };
 
 describe('slave watch', () => {
-  let clock = 0;
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
-    clock = 0;
     // A search takes ten milliseconds.
-    vi.spyOn(performance, 'now').mockImplementation(() => {
-      clock += 10;
-      return clock;
-    });
+    vi.spyOn(process, 'cpuUsage').mockReturnValue({ user: 8_000, system: 2_000 });
   });
   afterEach(() => {
     vi.useRealTimers();
@@ -103,6 +98,46 @@ describe('slave watch', () => {
     await vi.runAllTimersAsync();
     await turns();
     expect(kernel.slaves).toEqual(['1 52:54:00:00:00:11']);
+    kernel.watch.close();
+  });
+
+  it('very many interfaces at once are looked up together', async () => {
+    const kernel = new Kernel();
+    await kernel.watch.start();
+    await vi.runAllTimersAsync();
+    const many = Array.from({ length: 1_000 }, (_, n) =>
+      slave(
+        n + 5,
+        `52:54:00:00:${(n >> 8).toString(16).padStart(2, '0')}:${(n & 255).toString(16).padStart(2, '0')}`,
+      ),
+    );
+    kernel.namespaces.set(1, many);
+    for (const one of many) kernel.hears(1, one);
+    expect(kernel.asked.filter((what) => what.startsWith('link'))).toHaveLength(64);
+    await vi.runAllTimersAsync();
+    await turns();
+    expect(kernel.slaves).toHaveLength(1_000);
+    kernel.watch.close();
+  });
+
+  it('more that leaves than is remembered while a question is open: its answer does not count', async () => {
+    const kernel = new Kernel();
+    await kernel.watch.start();
+    await vi.runAllTimersAsync();
+    const first = slave(5, '52:54:00:00:00:01');
+    kernel.namespaces.set(1, [first]);
+    kernel.held = [];
+    kernel.hears(1, first);
+    await turns();
+    kernel.namespaces.set(1, []);
+    for (let index = 5; index < 10_000; index++) kernel.hears(1, slave(index, '52:54:00:00:00:01', 7), true);
+    const answers = kernel.held;
+    kernel.held = undefined;
+    for (const answer of answers) answer();
+    await vi.runAllTimersAsync();
+    await turns();
+    expect(kernel.slaves).toEqual([]);
+    expect(kernel.count('namespaces')).toBeGreaterThan(1);
     kernel.watch.close();
   });
 
