@@ -91,7 +91,8 @@ class Container {
     this.ip(`link set eth0 name ${this.name}`);
     this.ip(`link set ${this.name} netns ${station.pid}`);
     onHost(`link del ${this.name}`);
-    world.must('umount', this.path);
+    // As the engine does it: evbd may be looking into it at this moment.
+    world.must('umount', '--lazy', this.path);
   }
 
   /** In one request, directly inside: only the uplink tells of it. */
