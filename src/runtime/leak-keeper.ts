@@ -5,7 +5,8 @@ import type { LeakTable } from '../kernel/leak-table.ts';
 import type { LinkWatch } from '../kernel/link-watch.ts';
 import type { LeakState } from '../model.ts';
 import { quoted } from '../shell.ts';
-import { now } from './clock.ts';
+import { Alarm, now } from './clock.ts';
+import { Correction, Rounds } from './rounds.ts';
 
 export interface Leak {
   state: LeakState;
@@ -26,8 +27,7 @@ export interface LeakKeeperOptions {
   warn(text: string): void;
 }
 
-/** Pause before somebody else's change is put right again, and after what may go better the next time, milliseconds. */
-const CORRECTION_PAUSE = 1_000;
+/** Pause after what may go better the next time, milliseconds. */
 const RETRY_AFTER = 5_000;
 const TRANSIENT = 'EAGAIN EBADMSG EBUSY EINTR EMFILE ENFILE ENOBUFS ENOMEM ERESTART ETIMEDOUT'.split(' ');
 
@@ -62,11 +62,13 @@ export class LeakKeeper {
   #kept: ReadonlySet<number> = new Set();
   #problem: string | undefined;
   #table: ReturnType<LeakKeeperOptions['openTable']> | undefined;
-  #due = false;
-  #round: Promise<void> | undefined;
+  readonly #rounds = new Rounds(
+    () => this.#round(),
+    () => this.#state === 'running',
+  );
+  readonly #correction = new Correction(() => this.#rounds.due());
+  readonly #retry = new Alarm(() => this.#rounds.due());
   #looking: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #correctedAt = Number.NEGATIVE_INFINITY;
   #state: 'waiting' | 'running' | 'closed' = 'waiting';
 
   constructor(options: LeakKeeperOptions) {
@@ -77,7 +79,7 @@ export class LeakKeeper {
   start(journal: readonly number[]): void {
     this.#journal = new Set(journal);
     this.#state = 'running';
-    this.#reshape();
+    this.#rounds.due();
   }
 
   /** From now on, whether the port is there or not. */
@@ -85,7 +87,7 @@ export class LeakKeeper {
     if (this.#modes.get(name) === mode) return;
     this.#modes.set(name, mode);
     this.#look();
-    this.#reshape();
+    this.#rounds.due();
   }
 
   /** Its frames are forwarded as before us. Rejects where that cannot be done. */
@@ -93,8 +95,8 @@ export class LeakKeeper {
     const index = this.#options.links.get(name)?.index;
     this.#modes.delete(name);
     this.#look();
-    this.#reshape();
-    while (this.#round !== undefined) await this.#round;
+    this.#rounds.due();
+    await this.#rounds.idle();
     if (index !== undefined && this.#journal.has(index) && this.#problem !== undefined)
       throw new Error(this.#problem);
   }
@@ -103,7 +105,7 @@ export class LeakKeeper {
   refresh(): void {
     this.#looking ??= Promise.resolve().then(() => {
       this.#looking = undefined;
-      if (this.#look()) this.#reshape();
+      if (this.#look()) this.#rounds.due();
     });
   }
 
@@ -125,8 +127,9 @@ export class LeakKeeper {
   /** No further changes; what was done stays. Resolves when the change under way is done. */
   async close(): Promise<void> {
     this.#state = 'closed';
-    clearTimeout(this.#timer);
-    await this.#round;
+    this.#correction.close();
+    await this.#rounds.close();
+    this.#retry.cancel();
     this.#table?.close();
   }
 
@@ -153,23 +156,9 @@ export class LeakKeeper {
     );
   }
 
-  #reshape(): void {
-    this.#due = true;
-    if (this.#state !== 'running') return;
-    this.#round ??= this.#rounds().finally(() => {
-      this.#round = undefined;
-      if (this.#due) this.#reshape();
-    });
-  }
-
-  async #rounds(): Promise<void> {
-    // What goes on in this turn is part of the first round.
-    await Promise.resolve();
-    while (this.#due && this.#state === 'running') {
-      this.#due = false;
-      await this.#carryOut(this.#wanted);
-      this.#tell();
-    }
+  async #round(): Promise<void> {
+    await this.#carryOut(this.#wanted);
+    this.#tell();
   }
 
   async #carryOut(wanted: ReadonlySet<number>): Promise<void> {
@@ -177,7 +166,7 @@ export class LeakKeeper {
     const asked = !isDeepStrictEqual(wanted, this.#kept) || before.size > wanted.size;
     try {
       if (wanted.size > 0 || this.#journal.size > 0) {
-        this.#table ??= this.#options.openTable(() => this.#correct());
+        this.#table ??= this.#options.openTable(() => this.#correction.due());
         await this.#write(new Set([...this.#journal, ...wanted]));
         const changed = await this.#table.set(wanted, (index) => this.#isStale(index, wanted));
         if (changed && !asked) {
@@ -197,7 +186,7 @@ export class LeakKeeper {
       this.#kept = new Set();
       this.#problem = (error as Error).message;
       if (!(error instanceof KernelError) || hasCode(error, ...TRANSIENT)) {
-        this.#later(RETRY_AFTER, () => this.#reshape());
+        this.#retry.set(now() + RETRY_AFTER);
         return;
       }
       // Refused as a whole: of what was to be done nothing is.
@@ -218,23 +207,6 @@ export class LeakKeeper {
     if (isDeepStrictEqual(journal, this.#journal)) return;
     await this.#options.onJournal([...journal]);
     this.#journal = journal;
-  }
-
-  /** Somebody else changed the table: looked at at once, and then once a second. */
-  #correct(): void {
-    const wait = this.#correctedAt + CORRECTION_PAUSE - now();
-    if (wait > 0) {
-      this.#later(wait, () => this.#correct());
-      return;
-    }
-    this.#correctedAt = now();
-    this.#reshape();
-  }
-
-  #later(milliseconds: number, then: () => void): void {
-    if (this.#state === 'closed') return;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(then, milliseconds);
   }
 
   #tell(): void {

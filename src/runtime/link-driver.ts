@@ -105,7 +105,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
   #counters: LinkCounters | undefined;
   #remembered: StoredPeer | undefined;
   #proven: StoredProven | undefined;
-  /** releasing: goodbye is being said; stopped: whatever comes in late has no effect any more. */
+  /** releasing: goodbye is being said. */
   #state: 'serving' | 'releasing' | 'released' | 'stopped' = 'serving';
   #begun = false;
   #told = '';
@@ -154,6 +154,11 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
 
   get released(): boolean {
     return this.#state === 'releasing' || this.#state === 'released';
+  }
+
+  /** Whatever comes in late has no effect any more. */
+  protected get stopped(): boolean {
+    return this.#state === 'stopped';
   }
 
   /** What a run before left for this link; before the first update(). */
@@ -352,6 +357,7 @@ export abstract class LinkDriver<Effect extends { kind: string }, Vsi extends { 
   }
 
   protected linkChanged(): void {
+    if (this.stopped) return;
     const { relay, relayReason } = this.status();
     const told = `relay ${relay}: ${relayReason}`;
     if (told !== this.#told) {

@@ -1,4 +1,5 @@
 import type { Slave, SwitchedSlave } from '../kernel/slave-watch.ts';
+import { Rounds } from './rounds.ts';
 
 export interface ModeKeeperOptions {
   /** Of an earlier run. */
@@ -33,10 +34,8 @@ export class ModeKeeper {
   #written: string;
   /** Why the last round was not carried out. */
   #problem: Error | undefined;
-  #due = false;
-  #round: Promise<void> | undefined;
+  readonly #rounds = new Rounds(() => this.#round());
   #restoring = false;
-  #closed = false;
 
   constructor(options: ModeKeeperOptions) {
     this.#options = options;
@@ -57,11 +56,7 @@ export class ModeKeeper {
   /** Slaves or the wish have changed. `anew`: what could not be done is worth another try. */
   reshape(anew = false): void {
     if (anew) this.#refused.clear();
-    this.#due = true;
-    if (this.#closed) return;
-    this.#round ??= this.#rounds().finally(() => {
-      this.#round = undefined;
-    });
+    this.#rounds.due();
   }
 
   /** Every slave as it was before us. Rejects with why one of them is not; of none anything is known while the uplink is away. */
@@ -69,7 +64,7 @@ export class ModeKeeper {
     this.#restoring = true;
     try {
       this.reshape(true);
-      await this.#round;
+      await this.#rounds.idle();
     } finally {
       this.#restoring = false;
     }
@@ -79,9 +74,8 @@ export class ModeKeeper {
   }
 
   /** No further changes; resolves when those under way are done. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    await this.#round;
+  close(): Promise<void> {
+    return this.#rounds.close();
   }
 
   /**
@@ -97,17 +91,13 @@ export class ModeKeeper {
     );
   }
 
-  async #rounds(): Promise<void> {
-    await Promise.resolve();
-    while (this.#due && !this.#closed) {
-      this.#due = false;
-      this.#problem = undefined;
-      try {
-        await this.#carryOut();
-      } catch (error) {
-        this.#problem = error as Error;
-        this.#options.warn(this.#problem.message);
-      }
+  async #round(): Promise<void> {
+    this.#problem = undefined;
+    try {
+      await this.#carryOut();
+    } catch (error) {
+      this.#problem = error as Error;
+      this.#options.warn(this.#problem.message);
     }
   }
 

@@ -4,7 +4,7 @@ import { BridgePort, type BridgePortJournal } from '../kernel/bridge-port.ts';
 import type { Rtnetlink } from '../kernel/rtnetlink.ts';
 import type { PortShape, PortState } from '../port/shape.ts';
 import { quoted } from '../shell.ts';
-import { now } from './clock.ts';
+import { Correction, Rounds } from './rounds.ts';
 
 export interface PortKeeperOptions {
   rtnetlink: Rtnetlink;
@@ -21,9 +21,6 @@ export interface PortKeeperOptions {
   warn(text: string): void;
 }
 
-/** Pause before somebody else's change is put right again, milliseconds. */
-const CORRECTION_PAUSE = 1_000;
-
 /**
  * Keeps one port of a Linux bridge in the shape that its machine wants: one round at a time, always toward the newest wish, so
  * that wishes may change faster than the kernel. Follows the interface into and out of bridges, and puts right what others change.
@@ -39,10 +36,8 @@ export class PortKeeper {
   /** Hairpin was set without `isolated`. */
   #cleared = false;
   readonly #entered = new Set<MacAddress>();
-  #due = false;
-  #round: Promise<void> | undefined;
-  #correction: NodeJS.Timeout | undefined;
-  #correctedAt = Number.NEGATIVE_INFINITY;
+  readonly #rounds = new Rounds(() => this.#round());
+  readonly #correction = new Correction(() => this.reshape());
   readonly #warned = new Set<string>();
   #closed = false;
 
@@ -84,18 +79,12 @@ export class PortKeeper {
 
   /** The wish has changed. */
   reshape(): void {
-    this.#due = true;
-    if (this.#round !== undefined || this.#closed) return;
-    this.#round = this.#rounds().finally(() => {
-      this.#round = undefined;
-      if (this.#due) this.reshape();
-    });
+    this.#rounds.due();
   }
 
   /** Everything as it was before us; later wishes are carried out again. */
   async restore(): Promise<void> {
-    this.#due = false;
-    await this.#round;
+    await this.#rounds.drop();
     this.#forget();
     await this.#port?.restore();
   }
@@ -103,9 +92,8 @@ export class PortKeeper {
   /** No further changes; resolves when those under way are done. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#due = false;
-    clearTimeout(this.#correction);
-    await this.#round;
+    this.#correction.close();
+    await this.#rounds.close();
   }
 
   #attach(link: Link): void {
@@ -147,14 +135,9 @@ export class PortKeeper {
     this.#entered.clear();
   }
 
-  async #rounds(): Promise<void> {
-    // What goes on in this turn, a link that comes up above all, is part of the first wish.
-    await Promise.resolve();
-    while (this.#due && !this.#closed) {
-      this.#due = false;
-      const state = await this.#carryOut(this.#port);
-      if (!this.#closed) this.#options.onState(state);
-    }
+  async #round(): Promise<void> {
+    const state = await this.#carryOut(this.#port);
+    if (!this.#closed) this.#options.onState(state);
   }
 
   async #carryOut(port: BridgePort | undefined): Promise<PortState> {
@@ -237,18 +220,7 @@ export class PortKeeper {
       this.#entered.clear();
       wrong = true;
     }
-    if (wrong) this.#correct();
-  }
-
-  #correct(): void {
-    const wait = this.#correctedAt + CORRECTION_PAUSE - now();
-    clearTimeout(this.#correction);
-    if (wait > 0) {
-      this.#correction = setTimeout(() => this.#correct(), wait);
-      return;
-    }
-    this.#correctedAt = now();
-    this.reshape();
+    if (wrong) this.#correction.due();
   }
 
   /** Once, until all is well again. */

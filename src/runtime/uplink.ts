@@ -23,6 +23,7 @@ import { LinkDriver, type LinkSettings, type Surroundings } from './link-driver.
 import { ModeKeeper } from './mode-keeper.ts';
 import { Prober } from './prober.ts';
 import { derivedId, fromStored, toCommand, toStored } from './requests.ts';
+import { Rounds } from './rounds.ts';
 import { interopOptions, lldpTiming, systemDescription } from './settings.ts';
 import { probeReport, slaveStatus, vsiStatus } from './status.ts';
 
@@ -69,11 +70,12 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   #here = false;
   readonly #association = new Association();
   #verdict: Verdict['slaves'] = new Map();
-  #round: Promise<void> | undefined;
-  #due = false;
-  #stopping = false;
+  readonly #rounds = new Rounds(
+    () => this.#round(),
+    () => this.#ruled,
+  );
   readonly #pace = new TokenBucket(ROUNDS_PER_SECOND, now());
-  readonly #retryAlarm = new Alarm(() => this.#associate());
+  readonly #retryAlarm = new Alarm(() => this.#rounds.due());
   /** Slaves that the limits leave without VSI, and whether the log has said so. */
   #beyond = 0;
   #beyondSaid = false;
@@ -105,7 +107,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     this.perform(this.machine.setPolicy(stationPolicy(settings), now()));
     this.#again = true;
     this.#beyondSaid = false;
-    this.#associate();
+    this.#rounds.due();
     this.#modes.reshape(true);
   }
 
@@ -116,21 +118,21 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     if (same && here === this.#here) return;
     this.#slaves = slaves;
     this.#here = here;
-    this.#associate();
+    this.#rounds.due();
     this.linkChanged();
   }
 
   override takeUp(): void {
     super.takeUp();
-    this.#associate();
+    this.#rounds.due();
   }
 
   override async stop(): Promise<void> {
     await super.stop();
-    this.closed('evbd ends');
     this.#fallbackAlarm.cancel();
-    await this.#round;
-    await this.#modes.close();
+    this.closed('evbd ends');
+    await Promise.all([this.#rounds.close(), this.#modes.close()]);
+    this.#retryAlarm.cancel();
   }
 
   override async recall(): Promise<void> {
@@ -231,7 +233,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
 
   protected override async letGo(): Promise<void> {
     // A VSI whose DeAssociate stays unanswered is over on our side all the same.
-    await this.#round;
+    await this.#rounds.idle();
     await Promise.all([...this.machine.vsis.values()].map((vsi) => this.#end(vsi).catch(() => {})));
   }
 
@@ -247,28 +249,19 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       );
   }
 
-  /** Puts the rules into force, one round at a time, always for the newest slaves. */
-  #associate(): void {
-    this.#due = true;
-    this.#round ??= this.#rounds().finally(() => {
-      this.#round = undefined;
-    });
+  /** There are slaves that the rules may be about. */
+  get #ruled(): boolean {
+    return this.#slaves !== undefined && !this.released && !this.stopped;
   }
 
-  async #rounds(): Promise<void> {
-    // What goes on in this turn belongs to the first round.
-    await Promise.resolve();
-    while (this.#due && !this.released && !this.#stopping && this.#slaves !== undefined) {
-      if (!this.#pace.take(now())) {
-        await pause(1000 / ROUNDS_PER_SECOND);
-        continue;
-      }
-      this.#due = false;
-      try {
-        await this.#judge(this.#slaves);
-      } catch (error) {
-        this.log('error', `rules are not put into force: ${(error as Error).message}`);
-      }
+  /** Puts the rules into force for the newest slaves. */
+  async #round(): Promise<void> {
+    while (!this.#pace.take(now())) await pause(1000 / ROUNDS_PER_SECOND);
+    if (!this.#ruled) return;
+    try {
+      await this.#judge(this.#slaves!);
+    } catch (error) {
+      this.log('error', `rules are not put into force: ${(error as Error).message}`);
     }
   }
 
@@ -359,6 +352,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
 
   /** Without relay the slaves may have to do without the bridge. */
   #observeRelay(): void {
+    if (this.stopped) return;
     const { config } = this.#settings;
     const enabled = config['when-relay-refused'] === 'bridge' && !this.released;
     const changed = this.#fallback.observe(enabled, this.machine.relay, now());
@@ -382,7 +376,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
         'vsi' in (this.#verdict.get(serial) ?? {}),
       placeOf: (namespaceId) => this.around.placeOf(namespaceId),
       setMode: (slave, mode, place) => this.around.setSlaveMode(slave, mode, place),
-      changed: () => this.#associate(),
+      changed: () => this.#rounds.due(),
       warn: (text) => this.log('warn', text),
     });
   }
@@ -396,11 +390,11 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       case 'vsi':
         this.#tell(effect.vsi, effect.removed);
         // An address that somebody else had may be the rules' now.
-        if (effect.removed) this.#associate();
+        if (effect.removed) this.#rounds.due();
         break;
       case 'peer':
         if (effect.neighbour === undefined) this.#again = true;
-        else if (this.#again) this.#associate();
+        else if (this.#again) this.#rounds.due();
         this.executeCommon(effect);
         break;
       case 'durable':

@@ -97,6 +97,19 @@ describe('mode keeper', () => {
     expect(slaves.map(({ mode }) => mode)).toEqual(['vepa', 'vepa', 'bridge']);
   });
 
+  it('a wish is carried out at whatever moment it comes', async () => {
+    for (let moment = 0; moment < 40; moment++) {
+      slaves = [slave(1)];
+      wanted = true;
+      const modes = keeper();
+      modes.reshape();
+      for (let i = 0; i < moment; i++) await Promise.resolve();
+      wanted = false;
+      await round(modes);
+      expect([slaves[0]!.mode, moment]).toEqual(['vepa', moment]);
+    }
+  });
+
   it('where it moved to is journalled', async () => {
     slaves = [slave(1)];
     const modes = keeper();

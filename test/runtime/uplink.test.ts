@@ -1,6 +1,6 @@
 /** What users ask of an uplink while the store is slow and the machine goes on. */
 
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseConfig } from '../../src/config/config.ts';
 import type { Slave, SwitchedSlave } from '../../src/kernel/slave-watch.ts';
 import type { VsiRequest } from '../../src/model.ts';
@@ -98,6 +98,9 @@ let uplink: Uplink;
 /** Resolves with what is told of a VSI next. */
 let told: () => Promise<string>;
 let warned: string[];
+let informed: string[];
+/** How often it was told that the link has changed. */
+let changes: number;
 let around: Surroundings;
 
 beforeEach(async () => {
@@ -106,14 +109,21 @@ beforeEach(async () => {
   told = () => new Promise((resolve) => (tell = resolve));
   const silent = () => {};
   warned = [];
+  informed = [];
+  changes = 0;
   around = {
     store: store as unknown as Store,
     rtnetlink: {} as Surroundings['rtnetlink'],
     leaks: {} as Surroundings['leaks'],
     linkOf: () => undefined,
     membersOf: () => [],
-    log: { debug: silent, info: silent, warn: (_, text) => warned.push(text), error: silent },
-    linkChanged: silent,
+    log: {
+      debug: silent,
+      info: (_, text) => informed.push(text),
+      warn: (_, text) => warned.push(text),
+      error: silent,
+    },
+    linkChanged: () => changes++,
     vsiChanged: ({ state }) => tell(state),
     frame: silent,
     placeOf: async () => undefined,
@@ -122,6 +132,8 @@ beforeEach(async () => {
   uplink = new Uplink('eth1', { config: uplinks['eth1']!, limits, profiles: [], rules: [] }, around);
   await uplink.recall();
 });
+
+afterEach(() => void vi.useRealTimers());
 
 describe('while a wish is being written', () => {
   it('what the machine makes durable meanwhile does not bring back the old one', async () => {
@@ -235,7 +247,6 @@ describe('slaves of rules', () => {
     await vi.runOnlyPendingTimersAsync();
     await settled();
     expect(macs()).toEqual([slave(1).mac]);
-    vi.useRealTimers();
     await uplink.stop();
   });
 
@@ -254,6 +265,25 @@ describe('slaves of rules', () => {
     await uplink.release();
     expect([uplink.released, store.switchedSlaves]).toEqual([true, []]);
     await uplink.stop();
+  });
+
+  it('stop waits for the round under way and for no other; nothing is told or done after it', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    store.held = 1;
+    store.refuses = (value) => value?.wanted.filters[0]?.mac === slave(2).mac;
+    uplink.setSlaves([slave(1), slave(2)], true);
+    await store.asked();
+    const before = [changes, informed.length];
+    uplink.setSlaves([slave(3)], true);
+    const stopped = uplink.stop();
+    uplink.setSlaves([slave(4)], true);
+    store.release();
+    await stopped;
+    store.refuses = () => false;
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect([...store.vsi.values()].map(({ wanted }) => wanted.filters[0]!.mac)).toEqual([slave(1).mac]);
+    expect([changes - before[0]!, informed.slice(before[1])]).toEqual([1, []]);
+    expect(vi.getTimerCount()).toBe(0);
   });
 
   it('very many are counted, the first are listed, and the log says once that there are too many', async () => {
