@@ -56,7 +56,7 @@ const vsiOptions: Record<string, Option> = {
 export const VERBS = {
   status: {
     synopsis: '[LINK]',
-    help: 'uplinks and ports: peer, relay and why, leaks, slaves, timers, counters',
+    help: 'links: peer, relay and why, leaks, slaves, timers, counters',
     positionals: [0, 1],
     options: { timeout },
   },
@@ -125,7 +125,7 @@ export const VERBS = {
     more: 'A line that begins with $ can be pasted as it is. There is a problem: exit 1.',
     positionals: [0, 1],
     options: {
-      config: { value: 'FILE', help: 'of evbd (default /etc/evbd/evbd.yaml)' },
+      config: { value: 'FILE', help: 'default: that of the evbd that runs, or /etc/evbd/evbd.yaml' },
       listen: { value: 'SECONDS', help: 'where evbd tells of no neighbour, listen for LLDP so long' },
       verbose: { help: 'also what is right' },
     },

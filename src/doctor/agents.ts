@@ -1,6 +1,6 @@
 /** Which other programs speak or hear the protocols on an interface, by the sockets that the kernel shows, not by names alone. */
 
-import { basename, join, resolve } from 'node:path';
+import { basename, isAbsolute, join, resolve } from 'node:path';
 import process from 'node:process';
 import { ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT, ETHERTYPE_LLDP } from '../../protocols/ethernet/index.ts';
 import type { Agent, Unknown } from './facts.ts';
@@ -17,6 +17,7 @@ import {
   socketOwners,
 } from './procfs.ts';
 
+export const DEFAULT_FILE = '/etc/evbd/evbd.yaml';
 const ETH_P_ALL = 0x0003;
 /** The control socket of lldpad; abstract, and so of one network namespace. */
 const LLDPAD_SOCKET = '@/com/intel/lldpad';
@@ -84,18 +85,21 @@ export class AgentFinder {
 }
 
 /** An evbd in our network namespace, other than the one that is on the bus. */
-export function findEvbd(): { pid: number; bus: string; file: string } | undefined {
+export function findEvbd(): { pid: number; bus: string } | undefined {
   for (const pid of processIds('ours')) {
     const found = processOf(pid);
     if (found === undefined || !isEvbd(found)) continue;
-    return { pid, bus: optionOf(found, '--bus') ?? 'system', file: configOf(found) };
+    return { pid, bus: optionOf(found, '--bus') ?? 'system' };
   }
   return undefined;
 }
 
-/** The configuration of an evbd by its command line. */
-export function configOf(process: Process): string {
-  return resolve(workingFolder(process.pid), optionOf(process, '--config') ?? '/etc/evbd/evbd.yaml');
+/** The configuration of an evbd by its command line; undefined: its name leads on from a folder that is not ours to see. */
+export function configOf(process: Process): string | undefined {
+  const told = optionOf(process, '--config') ?? DEFAULT_FILE;
+  if (isAbsolute(told)) return told;
+  const folder = readLink(`/proc/${process.pid}/cwd`);
+  return folder && resolve(folder, told);
 }
 
 function workingFolder(pid: number): string {

@@ -1,6 +1,6 @@
 /** Checks of a port of a Linux bridge that plays the switch. */
 
-import { causeOf } from '../runtime/leak-keeper.ts';
+import { causeOf } from '../kernel/leak-cause.ts';
 import { quoted } from '../shell.ts';
 import { type Facts, isUnknown, type LinkFacts } from './facts.ts';
 import { Check, type Finding, listed } from './findings.ts';

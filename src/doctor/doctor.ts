@@ -3,7 +3,7 @@
 import { type Command, integerOf, UsageError } from '../cli/arguments.ts';
 import type { Print } from '../cli/capture.ts';
 import { jsonLine, type Terminal } from '../cli/terminal.ts';
-import { DEFAULT_FILE, gather } from './gather.ts';
+import { gather } from './gather.ts';
 import { judge } from './judge.ts';
 import { reportDocument, reportText } from './report.ts';
 
@@ -17,8 +17,13 @@ export async function doctor(
 ): Promise<number> {
   const [only] = positionals;
   const listen = integerOf('--listen', values['listen'], 1, LISTEN_MAX) ?? 0;
-  const file = values['config'] ?? DEFAULT_FILE;
-  const facts = await gather({ file, bus, listen, ...(only === undefined ? {} : { only }) });
+  const { config: file } = values;
+  const facts = await gather({
+    bus,
+    listen,
+    ...(file === undefined ? {} : { file }),
+    ...(only === undefined ? {} : { only }),
+  });
   if (only !== undefined && facts.links.length === 0)
     throw new UsageError(`there is no link ${only}, neither configured nor in the kernel`);
   const findings = judge(facts);

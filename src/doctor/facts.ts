@@ -19,7 +19,11 @@ export interface Facts {
   node: string;
   /** As `uname -r`. */
   kernelRelease: string;
-  /** How evbctl is called, and doctor, in a command that a mend proposes: with the bus and the file that were given. */
+  /** How the programs are called here, as words of a shell. */
+  programs: { evbctl: string; evbd: string };
+  /** Behind a program: the bus that was given, or empty. */
+  busOption: string;
+  /** evbctl, and doctor, in a command that a mend proposes: with the bus and the file that were given. */
   evbctl: string;
   doctor: string;
   file: string;
@@ -75,7 +79,7 @@ export type DaemonFact =
       /** One line: what was tried, and behind `; ` what would mend it. */
       reason: string;
       /** A process in our network namespace that is evbd all the same. */
-      process?: { pid: number; bus: string; file: string };
+      process?: { pid: number; bus: string };
     };
 
 export interface LinkFacts {

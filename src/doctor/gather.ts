@@ -1,7 +1,8 @@
 /** Gathers the facts: from the configuration, the daemon, the kernel, /proc and /sys. What cannot be had is said, never thrown. */
 
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { release } from 'node:os';
+import { extname, isAbsolute, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import type { Link } from '../../protocols/rtnetlink/index.ts';
@@ -9,7 +10,7 @@ import { type Config, ConfigError, loadConfig } from '../config/config.ts';
 import { hasCode } from '../kernel/kernel-error.ts';
 import type { LinkStatus, SlaveStatus } from '../model.ts';
 import { quoted } from '../shell.ts';
-import { AgentFinder, configOf, findEvbd } from './agents.ts';
+import { AgentFinder, configOf, DEFAULT_FILE, findEvbd } from './agents.ts';
 import type {
   Capabilities,
   ConfigurationFact,
@@ -31,7 +32,8 @@ import {
 } from './procfs.ts';
 
 export interface GatherOptions {
-  file: string;
+  /** Absent: that of the evbd that runs, or the usual one. */
+  file?: string;
   bus: string;
   /** Only this link. */
   only?: string;
@@ -39,7 +41,6 @@ export interface GatherOptions {
   listen: number;
 }
 
-export const DEFAULT_FILE = '/etc/evbd/evbd.yaml';
 /** Milliseconds for each answer of the bus and of the daemon. */
 const BUS_TIMEOUT = 5_000;
 const UNIT_FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map(
@@ -53,9 +54,10 @@ const SLAVE_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap'];
 const NESTING_MAX = 8;
 
 export async function gather(options: GatherOptions): Promise<Facts> {
-  const { file, bus, only, listen } = options;
-  const configuration = readConfiguration(file);
+  const { bus, only, listen } = options;
   const [daemon, interfaces] = await Promise.all([askDaemon(bus), readInterfaces()]);
+  const file = options.file ?? (daemon.running ? daemon.file : undefined) ?? DEFAULT_FILE;
+  const configuration = readConfiguration(file);
   const config = 'config' in configuration ? configuration.config : undefined;
   const statuses = daemon.running ? daemon.links : [];
   const names = namesOf(config, statuses);
@@ -63,18 +65,23 @@ export async function gather(options: GatherOptions): Promise<Facts> {
   const links = (only === undefined ? names : names.includes(only) ? [only] : asked(only, interfaces)).map(
     (name) => ({ name, status: statuses.find((link) => link.name === name) }),
   );
-  const evbctl = bus === 'system' ? 'evbctl' : `evbctl --bus ${quoted(bus)}`;
+  const root = process.getuid?.() === 0;
+  const programs = { evbctl: callOf('evbctl', root), evbd: callOf('evbd', root) };
+  const busOption = bus === 'system' ? '' : ` --bus ${quoted(bus)}`;
+  const evbctl = programs.evbctl + busOption;
   const facts: Facts = {
     node: process.versions.node,
     kernelRelease: release(),
+    programs,
+    busOption,
     evbctl,
-    doctor: `${evbctl} doctor${file === DEFAULT_FILE ? '' : ` --config ${quoted(file)}`}`,
+    doctor: `${evbctl} doctor${options.file === undefined ? '' : ` --config ${quoted(options.file)}`}`,
     file,
     configuration,
     unit:
       existsSync('/run/systemd/system') && UNIT_FOLDERS.some((each) => existsSync(`${each}/evbd.service`)),
     ...(bus === 'system' && { policy: policy() }),
-    root: process.getuid?.() === 0,
+    root,
     capabilities: capabilitiesOf('self'),
     daemon,
     interfaces,
@@ -85,6 +92,38 @@ export async function gather(options: GatherOptions): Promise<Facts> {
   const elsewhere = daemon.running && daemon.elsewhere;
   if (listen > 0 && !elsewhere) await listenTo(facts, listen);
   return facts;
+}
+
+const PROGRAMS = { evbctl: '../cli/evbctl', evbd: '../evbd' };
+/** Where sudo looks, whatever the PATH of who calls it. */
+const SUDO_FOLDERS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
+
+/** A program of ours as words of a shell that work in this one: its name where that leads to it, else the file itself. */
+export function callOf(
+  program: keyof typeof PROGRAMS,
+  root: boolean,
+  path = process.env['PATH'] ?? '',
+): string {
+  const found = path.split(':').some(
+    (folder) =>
+      // npx has folders of its own in front, which are gone with it.
+      isAbsolute(folder) &&
+      !folder.endsWith('/node_modules/.bin') &&
+      (root || SUDO_FOLDERS.includes(folder)) &&
+      isExecutable(join(folder, program)),
+  );
+  if (found) return program;
+  const file = fileURLToPath(new URL(PROGRAMS[program] + extname(import.meta.url), import.meta.url));
+  return `${quoted(process.execPath)} ${quoted(file)}`;
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return statSync(file).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /** What lets evbd own its name on the system bus: whether it is there, and ours to be put there. */
@@ -140,12 +179,13 @@ function ofProcess(pid: number | undefined) {
     return { elsewhere: false, capabilities: { unknown: 'its process is not to be seen from here' } };
   const theirs = readLink(`/proc/${pid}/ns/net`);
   const age = parseAge(readText(`/proc/${pid}/stat`), readText('/proc/uptime'));
+  const file = configOf(found);
   return {
     pid: found.pid,
     elsewhere: theirs !== undefined && theirs !== readLink('/proc/self/ns/net'),
     capabilities: capabilitiesOf(found.pid),
     ...(age !== undefined && { age }),
-    file: configOf(found),
+    ...(file && { file }),
   };
 }
 

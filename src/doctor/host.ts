@@ -28,7 +28,7 @@ function node({ node: version }: Facts): Finding {
 }
 
 function configuration(facts: Facts): Finding[] {
-  const { configuration: fact, daemon: running, file, evbctl, doctor, root } = facts;
+  const { configuration: fact, daemon: running, file, programs, evbctl, doctor, root } = facts;
   const check = new Check('configuration');
   const other =
     running.running && running.file !== undefined && running.file !== file ? running.file : undefined;
@@ -37,6 +37,13 @@ function configuration(facts: Facts): Finding[] {
       return [
         check.warning(`there is no ${file}; evbd runs with ${named(other)}`, {
           mend: { run: `${evbctl} doctor --config ${quoted(other)}` },
+        }),
+      ];
+    if (running.running && running.file === file)
+      return [
+        check.warning(`there is no ${file}, with which evbd runs`, {
+          why: 'it was moved, or evbd is in a container',
+          mend: { do: 'put it back, or run doctor where evbd runs' },
         }),
       ];
     return [
@@ -53,7 +60,9 @@ function configuration(facts: Facts): Finding[] {
     const { problems } = fact;
     const shown = problems.slice(0, PROBLEMS_SHOWN).map((text) =>
       check.problem(text, {
-        mend: { do: `correct it; evbd --check --config ${quoted(file)} tells whether it is right then` },
+        mend: {
+          do: `correct it; ${programs.evbd} --check --config ${quoted(file)} tells whether it is right then`,
+        },
       }),
     );
     const rest = problems.length - PROBLEMS_SHOWN;
@@ -85,7 +94,7 @@ function configuration(facts: Facts): Finding[] {
   return [check.warning(`${file} has changed: evbd ${difference}`, { mend: { run: `${evbctl} reload` } })];
 }
 
-function daemon({ daemon: fact, evbctl, file, unit, root }: Facts): Finding {
+function daemon({ daemon: fact, programs, busOption, file, unit, root }: Facts): Finding {
   const check = new Check('daemon');
   if (fact.running) {
     const process = fact.pid === undefined ? '' : `, process ${fact.pid}`;
@@ -93,19 +102,20 @@ function daemon({ daemon: fact, evbctl, file, unit, root }: Facts): Finding {
   }
   const [reason = '', ...mends] = fact.reason.split('; ');
   if (fact.process !== undefined) {
-    const { pid, bus, file: theirs } = fact.process;
+    const { pid, bus } = fact.process;
     const mend =
       bus === 'none'
         ? { do: `start evbd with --bus system instead of --bus none (process ${pid})` }
-        : { run: `evbctl --bus ${quoted(bus)} doctor --config ${quoted(theirs)}` };
+        : { run: `${programs.evbctl} --bus ${quoted(bus)} doctor` };
     return check.problem(`${reason}, but process ${pid} is evbd with --bus ${named(bus)}`, { mend });
   }
   const sudo = root ? '' : 'sudo ';
   if (!/^evbd is not on /.test(reason)) {
     return check.problem(reason, mends.length > 0 ? { mend: { do: mends.join('; ') } } : {});
   }
-  const bus = evbctl.replace(/^evbctl/, '');
-  const run = unit ? `${sudo}systemctl start evbd` : `${sudo}evbd --config ${quoted(file)}${bus}`;
+  const run = unit
+    ? `${sudo}systemctl start evbd`
+    : `${sudo}${programs.evbd} --config ${quoted(file)}${busOption}`;
   return check.problem(reason, { why: 'nobody negotiates relay or associates guests', mend: { run } });
 }
 

@@ -20,14 +20,14 @@ export function judgeLink(facts: Facts, link: LinkFacts): Finding[] {
 }
 
 function configured(
-  { configuration, file }: Facts,
+  { configuration, file, evbctl }: Facts,
   { name, role, configured: is, status }: LinkFacts,
 ): Finding[] {
   if (is || status !== undefined || !('config' in configuration)) return [];
   const line = role === 'bridge' ? `ports: { ${name}: {} }` : `uplinks: { ${name}: {} }`;
   return [
     new Check('configuration', name).problem(`it is not in ${file}`, {
-      mend: { do: `"${line}" in ${file}, then evbctl reload` },
+      mend: { do: `"${line}" in ${file}, then ${evbctl} reload` },
     }),
   ];
 }

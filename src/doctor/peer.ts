@@ -25,7 +25,7 @@ export function judgePeer(facts: Facts, link: LinkFacts): Finding[] {
     neighbour(facts, link, status),
     ...relay(facts, link, status),
     ...echo(link, status),
-    ...frames(link, status),
+    ...frames(facts, link, status),
   ];
 }
 
@@ -97,7 +97,7 @@ function neighbour(facts: Facts, link: LinkFacts, status: LinkStatus): Finding {
       return check.warning(
         `besides ${who} there ${others === 1 ? 'is another EVB neighbour' : `are ${others} other EVB neighbours`}`,
         {
-          why: 'evbd listens to the first; something between forwards what is for the nearest bridge only',
+          why: 'evbd listens to one of them; something between forwards what is for the nearest bridge only',
           mend: { do: 'take out the switch or hub between, or have it keep 01:80:c2:00:00:00 to itself' },
         },
       );
@@ -197,7 +197,7 @@ function echo({ name, role }: LinkFacts, { counters }: LinkStatus): Finding[] {
   ];
 }
 
-function frames({ name }: LinkFacts, { counters }: LinkStatus): Finding[] {
+function frames({ evbctl }: Facts, { name }: LinkFacts, { counters }: LinkStatus): Finding[] {
   const check = new Check('frames', name);
   const of = (counter: string) => counters[counter] ?? 0;
   const found: Finding[] = [];
@@ -208,7 +208,7 @@ function frames({ name }: LinkFacts, { counters }: LinkStatus): Finding[] {
         {
           why: 'somebody floods the group addresses, or one link carries very many guests',
           mend: {
-            do: `evbctl trace ${quoted(name)} shows of whom; "limits: { frames-per-second: N }" takes more`,
+            do: `${evbctl} trace ${quoted(name)} shows of whom; "limits: { frames-per-second: N }" takes more`,
           },
         },
       ),

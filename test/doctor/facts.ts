@@ -131,6 +131,8 @@ export function facts(more: Partial<Facts> = {}): Facts {
   return {
     node: '22.1.0',
     kernelRelease: '6.1.0',
+    programs: { evbctl: 'evbctl', evbd: 'evbd' },
+    busOption: '',
     evbctl: 'evbctl',
     doctor: 'evbctl doctor',
     file: '/etc/evbd/evbd.yaml',

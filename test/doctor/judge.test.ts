@@ -65,11 +65,43 @@ it('a healthy host has no problem, no warning and nothing unknown', () => {
     expect(names).toContain(name);
 });
 
+/** As after `npm run build`, and with --bus. */
+const uninstalled: Partial<Facts> = {
+  programs: { evbctl: "/usr/bin/node '/o p/evbctl.js'", evbd: "/usr/bin/node '/o p/evbd.js'" },
+  busOption: ' --bus unix:path=/b',
+  evbctl: "/usr/bin/node '/o p/evbctl.js' --bus unix:path=/b",
+  doctor: "/usr/bin/node '/o p/evbctl.js' --bus unix:path=/b doctor",
+};
+
+it('whatever it tells to call, it calls as it was called', () => {
+  const ill: Partial<Facts>[] = [
+    { daemon: { ...daemon, links: [status('eth1'), status('old')] } },
+    { daemon: { ...daemon, file: '/x.yaml', links: [] } },
+    { daemon: { ...daemon, elsewhere: true } },
+    { configuration: { problems: ['f:1:2: a: unknown key'] } },
+    { configuration: { unknown: 'no permission' }, root: false },
+    { daemon: down, unit: false },
+    { daemon: { ...down, process: { pid: 4, bus: 'x:' } } },
+    { links: [{ ...uplink(), name: 'eth3', configured: false, status: undefined as never }] },
+    { links: [uplink({ status: status('eth1', { counters: { framesOverRate: 5 } }) })] },
+    { links: [uplink({ status: status('eth1', { relay: 'assumed', relayReason: 'assumed' }) })] },
+    { links: [uplink({ slaves: [slave('tap0', { vsi: '' })], uplink: uplinkConfig('{}') })] },
+    {
+      links: [port({ link: link(2, 'swp1', { master: 3, bridgePort: { ...bridgePort, isolated: true } }) })],
+    },
+  ];
+  const mends = ill.flatMap((more) => judge(facts({ ...more, ...uninstalled })).map(mendOf));
+  const text = mends.join('\n');
+  expect(text.match(/evbctl\.js' --bus/g)!.length).toBeGreaterThan(8);
+  expect(text).not.toMatch(/evbctl\.js' (?!--bus)/);
+  expect(text).not.toMatch(/(?<!\/)\b(evbctl|evbd) [a-z-]/);
+});
+
 const HOST: Row[] = [
   ['an old Node', facts({ node: '18.19.0' }), 'problem node', '18.19.0', 'install Node.js'],
   [
     'no file',
-    facts({ configuration: { missing: true } }),
+    facts({ configuration: { missing: true }, daemon: down, links: [] }),
     'problem configuration',
     'there is no /etc/evbd/evbd.yaml',
     'uplinks: { eth1: {} }',
@@ -80,6 +112,13 @@ const HOST: Row[] = [
     'warning configuration',
     'evbd runs with "/x y.yaml"',
     "$ evbctl doctor --config '/x y.yaml'",
+  ],
+  [
+    'no file where evbd has read one',
+    facts({ configuration: { missing: true }, file: '/x.yaml', daemon: { ...daemon, file: '/x.yaml' } }),
+    'warning configuration',
+    'there is no /x.yaml, with which evbd runs',
+    'put it back',
   ],
   [
     'a file that may not be read',
@@ -138,6 +177,13 @@ const HOST: Row[] = [
     '$ sudo evbd --config /etc/evbd/evbd.yaml',
   ],
   [
+    'no daemon, programs that are in no PATH, a bus of its own',
+    facts({ daemon: down, unit: false, links: [], ...uninstalled }),
+    'problem daemon',
+    'evbd is not on the system bus',
+    "$ /usr/bin/node '/o p/evbd.js' --config /etc/evbd/evbd.yaml --bus unix:path=/b",
+  ],
+  [
     'no bus',
     facts({ daemon: { running: false, reason: 'bus x: no socket is there; start the bus' }, links: [] }),
     'problem daemon',
@@ -153,14 +199,14 @@ const HOST: Row[] = [
   ],
   [
     'a daemon on another bus',
-    facts({ daemon: { ...down, process: { pid: 4, bus: 'unix:path=/a b', file: '/f' } }, links: [] }),
+    facts({ daemon: { ...down, process: { pid: 4, bus: 'unix:path=/a b' } }, links: [] }),
     'problem daemon',
     'process 4 is evbd with --bus "unix:path=/a b"',
-    "$ evbctl --bus 'unix:path=/a b' doctor --config /f",
+    "$ evbctl --bus 'unix:path=/a b' doctor",
   ],
   [
     'a daemon on none',
-    facts({ daemon: { ...down, process: { pid: 4, bus: 'none', file: '/f' } }, links: [] }),
+    facts({ daemon: { ...down, process: { pid: 4, bus: 'none' } }, links: [] }),
     'problem daemon',
     'process 4',
     'instead of --bus none',

@@ -1,7 +1,13 @@
 /** What /proc and the configurations of other agents say, as recorded from the programs themselves. */
 
-import { describe, expect, it } from 'vitest';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isEvbd, lldpadTransmits, networkdTransmits } from '../../src/doctor/agents.ts';
+import { callOf } from '../../src/doctor/gather.ts';
 import { lldpduOf } from '../../src/doctor/listen.ts';
 import {
   parseAge,
@@ -12,6 +18,7 @@ import {
   parseUnixSocket,
   readText,
 } from '../../src/doctor/procfs.ts';
+import { quoted } from '../../src/shell.ts';
 
 describe('/proc', () => {
   it('packet sockets', () => {
@@ -166,6 +173,34 @@ describe('other agents', () => {
       transmits: true,
       file: '/a.network.d/b.conf',
     });
+  });
+});
+
+describe('how a program is called', () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'evbd-doctor-'));
+    for (const place of ['bin', 'node_modules/.bin']) {
+      mkdirSync(join(folder, place), { recursive: true });
+      writeFileSync(join(folder, place, 'evbctl'), '', { mode: 0o755 });
+      writeFileSync(join(folder, place, 'evbd'), '', { mode: 0o644 });
+    }
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const source = (name: string) => fileURLToPath(new URL(`../../src/${name}.ts`, import.meta.url));
+
+  it('by its name where that leads to it', () => {
+    expect(callOf('evbctl', true, `/usr/bin:${folder}/bin`)).toBe('evbctl');
+  });
+
+  it.each([
+    ['there is none', 'evbctl', true, '/nowhere:', 'cli/evbctl'],
+    ['it is none of a program', 'evbd', true, 'bin', 'evbd'],
+    ['npx has put it there', 'evbctl', true, 'node_modules/.bin', 'cli/evbctl'],
+    ['sudo does not look there', 'evbctl', false, 'bin', 'cli/evbctl'],
+  ] as const)('by its file where %s', (_why, program, root, path, file) => {
+    const shown = path.startsWith('/') ? path : join(folder, path);
+    expect(callOf(program, root, shown)).toBe(`${quoted(process.execPath)} ${quoted(source(file))}`);
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { BridgeState, Link } from '../../protocols/rtnetlink/index.ts';
-import { causeOf } from '../../src/runtime/leak-keeper.ts';
+import { causeOf } from '../../src/kernel/leak-cause.ts';
 
 const link = (index: number, name: string, more: Partial<Link>): Link => ({
   index,
