@@ -24,6 +24,8 @@ export interface Slave {
   readonly index: number;
   /** Id of the namespace that it is in; undefined: ours. */
   readonly namespaceId?: number;
+  /** Id of the namespace in which it was first seen, negative when that has ended since; undefined: ours. */
+  readonly origin?: number;
   readonly kind: (typeof SLAVE_KINDS)[number];
   readonly mode: string;
   readonly up: boolean;
@@ -52,6 +54,8 @@ interface Candidate {
   serial: number;
   link: Link;
   namespaceId: number | undefined;
+  /** As the slave's. */
+  origin: number | undefined;
   /** Which of all that was heard this is. */
   heard: number;
   /** As it was shown last, and whether it may have changed since. */
@@ -85,6 +89,8 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   /** Left a foreign namespace for one that we have not found yet. */
   readonly #moving = new Set<Candidate>();
   #serials = 0;
+  /** Namespaces that have ended and left slaves elsewhere. */
+  #ended = 0;
   #heard = 0;
   #told = false;
   /** Events were lost: slaves elsewhere may have changed or gone without a word. */
@@ -310,7 +316,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     return candidate.slave;
   }
 
-  #slave({ serial, link, namespaceId, aloft }: Candidate): Slave | undefined {
+  #slave({ serial, link, namespaceId, origin, aloft }: Candidate): Slave | undefined {
     if (aloft) return undefined;
     const vlans: VlanTag[] = [];
     let below = this.#links.get(link.parent ?? 0);
@@ -326,6 +332,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       name,
       index,
       ...(namespaceId === undefined ? {} : { namespaceId }),
+      ...(origin === undefined ? {} : { origin }),
       kind: link.kind as Slave['kind'],
       mode,
       up: link.up,
@@ -353,8 +360,17 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     }
     const known = this.#candidates.get(key) ?? this.#arrival(link);
     const serial = known?.serial ?? ++this.#serials;
+    const origin = known === undefined ? namespaceId : known.origin;
     const heard = ++this.#heard;
-    this.#candidates.set(key, { serial, link, namespaceId, heard, slave: known?.slave, stale: true });
+    this.#candidates.set(key, {
+      serial,
+      link,
+      namespaceId,
+      origin,
+      heard,
+      slave: known?.slave,
+      stale: true,
+    });
     if (link.ipvlan !== undefined) this.#shareIpvlanMode(link);
     this.#tell();
   }
@@ -421,11 +437,12 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       const there = keyOf(index, namespaceId);
       // What has been heard from there already is newer.
       const newer = this.#candidates.get(there)?.link ?? { ...candidate.link, index };
-      const { serial, slave } = candidate;
+      const { serial, origin, slave } = candidate;
       this.#candidates.set(there, {
         serial,
         link: newer,
         namespaceId,
+        origin,
         heard: ++this.#heard,
         slave,
         stale: true,
@@ -482,6 +499,18 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     // A namespace that ends takes its interfaces along without a word.
     this.#leave(`${namespaceId}`);
     this.#forget((candidate) => candidate.namespaceId === namespaceId);
+    this.#orphan(namespaceId);
+  }
+
+  /** What was made in a namespace that has ended is not the next one's with its id. */
+  #orphan(namespaceId: number): void {
+    const orphans = [...this.#candidates.values(), ...this.#moving].filter(
+      ({ origin }) => origin === namespaceId,
+    );
+    if (orphans.length === 0) return;
+    this.#ended++;
+    for (const candidate of orphans) Object.assign(candidate, { origin: -this.#ended, stale: true });
+    this.#tell();
   }
 
   #forget(gone: (candidate: Candidate) => boolean): void {

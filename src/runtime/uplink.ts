@@ -505,7 +505,7 @@ function stationPolicy({ config, limits }: LinkSettings<UplinkConfig>): StationP
 
 /** Of VLAN devices on top of each other the one that the slave stands on counts. */
 function ruledSlave(slave: Slave, switched: boolean): RuledSlave {
-  const { serial, name, namespaceId, kind, vepa, up, mac, vlans } = slave;
+  const { serial, name, namespaceId, origin, kind, vepa, up, mac, vlans } = slave;
   const vid = vlans[0]?.id;
   return {
     serial,
@@ -514,6 +514,7 @@ function ruledSlave(slave: Slave, switched: boolean): RuledSlave {
     vepa: vepa || switched,
     sharesMac: kind === 'ipvlan' || kind === 'ipvtap',
     ...(namespaceId === undefined ? {} : { namespaceId }),
+    ...(origin === undefined ? {} : { origin }),
     ...(mac === undefined ? {} : { mac }),
     ...(vid === undefined ? {} : { vid }),
   };

@@ -9,6 +9,8 @@ export interface RuledSlave {
   name: string;
   /** Id of the namespace that it is in; absent: ours. */
   namespaceId?: number;
+  /** Id of the namespace in which it was first seen, negative when that has ended since; absent: ours. */
+  origin?: number;
   vepa: boolean;
   up: boolean;
   /** Its MAC is that of the uplink, which others share by nature (ipvlan). */
@@ -20,6 +22,7 @@ export interface RuledSlave {
 
 /** How many slaves have VSIs, so that who may make interfaces in a container does not take what is there for all. */
 export interface SlaveBounds {
+  /** A tenth of them is for those of our namespace. */
   perUplink: number;
   /** Of one namespace that is not ours. */
   perNamespace: number;
@@ -175,35 +178,47 @@ export class Association {
   }
 }
 
-/** Those within the bounds: who has a place keeps it, then those of our namespace, then as they came. */
+/**
+ * Those within the bounds: who has a place keeps it, then those of our namespace, then as they came. A container may be able to
+ * move what it makes into another namespace, ours among them: it counts where it was first seen.
+ */
 function bounded(claims: Claim[], { perUplink, perNamespace }: SlaveBounds, verdict: Verdict): Claim[] {
   const ordered = [...claims].sort(
     (a, b) => Number(b.held) - Number(a.held) || ownFirst(a, b) || a.slave.serial - b.slave.serial,
   );
+  const ofOthers = perUplink - Math.floor(perUplink / 10);
   const counts = new Map<number, number>();
   let total = 0;
-  return ordered.filter(({ slave: { serial, namespaceId } }) => {
-    const count = namespaceId === undefined ? 0 : (counts.get(namespaceId) ?? 0);
-    const limit =
-      total >= perUplink
-        ? `slaves-per-uplink (${perUplink} have VSIs)`
-        : count >= perNamespace
-          ? `slaves-per-namespace (${perNamespace} of namespace ${namespaceId} have VSIs)`
-          : undefined;
+  let others = 0;
+  return ordered.filter(({ slave }) => {
+    const madeIn = accountOf(slave);
+    const count = madeIn === undefined ? 0 : (counts.get(madeIn) ?? 0);
+    let limit: string | undefined;
+    if (total >= perUplink) limit = `slaves-per-uplink (${perUplink} have VSIs)`;
+    else if (madeIn !== undefined && others >= ofOthers)
+      limit = `slaves-per-uplink (${ofOthers} of other namespaces have VSIs)`;
+    else if (madeIn !== undefined && count >= perNamespace) {
+      const which = madeIn < 0 ? 'a namespace that has ended' : `namespace ${madeIn}`;
+      limit = `slaves-per-namespace (${perNamespace} of ${which} have VSIs)`;
+    }
     if (limit !== undefined) {
-      verdict.slaves.set(serial, { reason: `one too many for limits: ${limit}` });
+      verdict.slaves.set(slave.serial, { reason: `one too many for limits: ${limit}` });
       verdict.beyond++;
       return false;
     }
     total++;
-    if (namespaceId !== undefined) counts.set(namespaceId, count + 1);
+    if (madeIn !== undefined) {
+      others++;
+      counts.set(madeIn, count + 1);
+    }
     return true;
   });
 }
 
 /**
- * One for each MAC and VID, with the slave that stands for it. Our own namespace goes first, for nobody in a container made that
- * one; then a slave that is up, as the kernel gives an address to one of those only; then who came first.
+ * One for each MAC and VID, with the slave that stands for it. Who does and is up goes on, wherever it is: a container may be able
+ * to make one in our namespace. Else those of our namespace go first; then a slave that is up, as the kernel gives an address to
+ * one of those only; then who came first.
  */
 function contested(claims: readonly Claim[], verdict: Verdict): Map<string, Pair> {
   const rivals = new Map<string, Claim[]>();
@@ -216,6 +231,7 @@ function contested(claims: readonly Claim[], verdict: Verdict): Map<string, Pair
   const pairs = new Map<string, Pair>();
   for (const [text, all] of rivals) {
     const first = (a: Claim, b: Claim) =>
+      Number(b.held && b.slave.up) - Number(a.held && a.slave.up) ||
       ownFirst(a, b) ||
       Number(b.slave.up) - Number(a.slave.up) ||
       Number(b.held) - Number(a.held) ||
@@ -232,7 +248,12 @@ function contested(claims: readonly Claim[], verdict: Verdict): Map<string, Pair
 }
 
 function ownFirst({ slave: a }: Claim, { slave: b }: Claim): number {
-  return Number(a.namespaceId !== undefined) - Number(b.namespaceId !== undefined);
+  return Number(accountOf(a) !== undefined) - Number(accountOf(b) !== undefined);
+}
+
+/** The namespace that it counts for; undefined: ours. */
+function accountOf({ origin, namespaceId }: RuledSlave): number | undefined {
+  return origin ?? namespaceId;
 }
 
 function nameOf({ name, namespaceId }: RuledSlave): string {

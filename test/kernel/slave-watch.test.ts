@@ -199,6 +199,32 @@ describe('slave watch', () => {
     kernel.watch.close();
   });
 
+  it('where a slave was first seen is known wherever it goes, and not taken for the next with that id', async () => {
+    const kernel = new Kernel();
+    const origins = () => kernel.watch.slavesOf(UPLINK).map(({ index, origin }) => [index, origin]);
+    kernel.namespaces.set(1, [slave(5, '52:54:00:00:00:01')]);
+    await kernel.watch.start();
+    expect(origins()).toEqual([[5, 1]]);
+    const here = { ...slave(7, '52:54:00:00:00:01'), linkNamespaceId: undefined } as unknown as Link;
+    kernel.namespaces.set(1, []);
+    kernel.hears(1, slave(5, '52:54:00:00:00:01'), true, 0);
+    kernel.events.emit('added', here);
+    kernel.events.emit('added', { ...here, index: 8, mac: '52:54:00:00:00:08' as MacAddress });
+    expect(origins()).toEqual([
+      [7, 1],
+      [8, undefined],
+    ]);
+    kernel.events.emit('removed', { ...here, index: 8 }, { namespaceId: 1, index: 9 });
+    expect(origins()).toEqual([
+      [7, 1],
+      [9, undefined],
+    ]);
+    kernel.namespaces.delete(1);
+    kernel.events.emit('namespace', { deleted: true, namespaceId: 1 });
+    expect(origins()).toEqual([[7, -1]]);
+    kernel.watch.close();
+  });
+
   it('an uplink that is told of without a difference is a reason to search; what cannot be one is none', async () => {
     const kernel = new Kernel();
     await kernel.watch.start();

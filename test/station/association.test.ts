@@ -188,9 +188,27 @@ describe('association by rules', () => {
       expect(holders(new Book().judge([{ ...thief, up: false }, victim]))).toEqual([2]);
       const { namespaceId: _, ...own } = { ...victim, up: false };
       const book = new Book();
-      book.judge([thief]);
-      expect(holders(book.judge([thief, own]))).toEqual([2]);
+      book.judge([{ ...thief, up: false }]);
+      expect(holders(book.judge([{ ...thief, up: false }, own]))).toEqual([2]);
       expect(book.wanted).toHaveLength(1);
+    });
+
+    it('who stands for the VSI and is up keeps it, also where the other is in our namespace', () => {
+      for (const up of [false, true]) {
+        const { namespaceId: _, ...moved } = { ...thief, up };
+        const book = new Book();
+        book.judge([victim]);
+        expect(holders(book.judge([moved, victim]))).toEqual([2]);
+        expect(holders(book.judge([moved, { ...victim, up: false }]))).toEqual([1]);
+      }
+    });
+
+    it('one that was made elsewhere does not go first in our namespace', () => {
+      const { namespaceId: _, ...moved } = { ...thief, serial: 3, origin: 2, up: false };
+      const waiting = { ...victim, up: false };
+      expect(holders(new Book().judge([moved, waiting]))).toEqual([2]);
+      const { namespaceId: __, ...own } = { ...waiting, serial: 4 };
+      expect(holders(new Book().judge([moved, own]))).toEqual([4]);
     });
 
     it('one that has its own as ipvlan slaves do shares nothing', () => {
@@ -233,6 +251,34 @@ describe('association by rules', () => {
         reason: 'one too many for limits: slaves-per-uplink (5 have VSIs)',
       });
       expect(holders(book.judge([...late, ...first.slice(1), ...own]))).toEqual([10, 11, 30, 41, 42]);
+    });
+
+    it('where it was first seen counts, wherever it is now', () => {
+      const book = new Book();
+      book.bounds = { perUplink: 100, perNamespace: 2 };
+      const made = (from: number, origin: number, namespaceId?: number) =>
+        many(3, from, namespaceId).map((one) => ({ ...one, origin }));
+      const verdict = book.judge([...made(10, 1), ...made(20, 2, 3), ...made(30, -1), ...many(2, 40, 3)]);
+      expect(holders(verdict)).toEqual([10, 11, 20, 21, 30, 31, 40, 41]);
+      expect(verdict.slaves.get(12)).toEqual({
+        reason: 'one too many for limits: slaves-per-namespace (2 of namespace 1 have VSIs)',
+      });
+      expect(verdict.slaves.get(32)).toEqual({
+        reason: 'one too many for limits: slaves-per-namespace (2 of a namespace that has ended have VSIs)',
+      });
+    });
+
+    it('a tenth of the uplink is for those of our namespace, however many namespaces there are', () => {
+      const book = new Book();
+      book.bounds = { perUplink: 20, perNamespace: 3 };
+      const theirs = Array.from({ length: 9 }, (_, n) => many(3, 10 + 3 * n, n + 1)).flat();
+      const verdict = book.judge(theirs);
+      expect([holders(verdict).length, verdict.beyond]).toEqual([18, 9]);
+      expect(verdict.slaves.get(36)).toEqual({
+        reason: 'one too many for limits: slaves-per-uplink (18 of other namespaces have VSIs)',
+      });
+      const both = book.judge([...theirs, ...many(3, 50)]);
+      expect([holders(both).length, holders(both).slice(-2)]).toEqual([20, [50, 51]]);
     });
 
     it('after a start those have a place whose VSIs are there', () => {
