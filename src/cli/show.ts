@@ -27,10 +27,12 @@ function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Termin
   const { name, role, mac, protocol, relay, relayReason, peer, timers, counters, slaves = [] } = link;
   const { leak, leakReason, members = [] } = link;
   const [colour, meaning] = RELAY[role][relay];
+  const meanwhile =
+    WITHOUT_RELAY.has(relay) && slaves.some(({ mode, vsi }) => mode === 'bridge' && vsi !== '');
   const page = new Page(terminal);
   page.line('bold', `${name}  ${role} ${mac === '' ? '(no such interface yet)' : mac}`);
   page.field('relay', relayReason === '' ? relay : `${relay}: ${relayReason}`, colour);
-  page.field('', meaning);
+  page.field('', meanwhile ? SWITCHED : meaning);
   if (leak !== 'none') page.field('leak', `${leak}: ${leakReason}`, leak === 'open' ? 'yellow' : 'dim');
   if (members.length > 0) page.field('members', `${members.join(', ')} (these carry its frames)`);
   const { otherPeers, ...one } = peer;
@@ -89,6 +91,10 @@ const RELAY: Record<LinkStatus['role'], Record<RelayState, [Colour, string]>> = 
     off: ['dim', "frames between the station's guests are not reflected"],
   },
 };
+
+/** States in which slaves may be in bridge mode by evbd, which else gives none in bridge mode a VSI. */
+const WITHOUT_RELAY = new Set<RelayState>(['requested', 'refused', 'no-peer']);
+const SWITCHED = 'slaves that evbd has set to bridge mode reach each other, VEPA guests here do not';
 
 /** What a probe found: in a sentence, with what follows from it, and in figures. */
 export function probeText(report: ProbeReport, terminal: Terminal): string {

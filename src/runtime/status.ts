@@ -91,16 +91,20 @@ const IPVLAN_LIMITS =
   'ipvlan has the MAC address of the interface below: one VSI for all, and frames to a neighbour come to the bridge ' +
   'with source and destination alike, which it may drop, or answer with ICMP redirects where it routes';
 
+const SWITCHED = 'set to bridge mode until relay is active';
+
 export function slaveStatus(
   slave: Slave,
   verdict: { vsi: string } | { reason: string } | undefined,
   vsis: ReadonlyMap<string, { readonly id: string }>,
+  switched: boolean,
   refusal: string | undefined,
 ): SlaveStatus {
   const { name, kind, mode, vepa, mac = '', vlans, namespaceId = -1 } = slave;
   const vsi = verdict !== undefined && 'vsi' in verdict ? (vsis.get(verdict.vsi)?.id ?? '') : '';
   const limits = vepa && (kind === 'ipvlan' || kind === 'ipvtap') ? IPVLAN_LIMITS : '';
-  const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : (refusal ?? limits);
+  const note = refusal ?? (switched ? SWITCHED : limits);
+  const reason = verdict !== undefined && 'reason' in verdict ? verdict.reason : note;
   return { name, kind, mode, mac, vlan: vlans[0]?.id ?? 0, namespace: namespaceId, vsi, reason };
 }
 

@@ -245,7 +245,13 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     return (this.#slaves ?? [])
       .slice(0, SLAVES_LISTED)
       .map((slave) =>
-        slaveStatus(slave, this.#verdict.get(slave.serial), this.machine.vsis, this.#modes.refusal(slave)),
+        slaveStatus(
+          slave,
+          this.#verdict.get(slave.serial),
+          this.machine.vsis,
+          this.#modes.switched(slave),
+          this.#modes.refusal(slave),
+        ),
       );
   }
 
@@ -359,8 +365,8 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     this.#fallbackAlarm.set(this.#fallback.nextDeadline());
     if (!changed) return;
     const text = this.#fallback.active
-      ? `no relay (${this.machine.relayReason}): the slaves of rules are set to bridge mode`
-      : 'the slaves of rules are set back to VEPA mode';
+      ? `no relay (${this.machine.relayReason}): the slaves of rules are to be set to bridge mode`
+      : 'the slaves of rules are to be set back to VEPA mode';
     this.log('warn', text);
     this.#modes.reshape();
   }

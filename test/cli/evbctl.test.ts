@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { pcapFileHeader, pcapRecord } from '../../src/cli/pcap.ts';
 import { Connection } from '../../src/dbus/connection.ts';
 import { type Service, startService } from '../../src/dbus/service.ts';
-import { EvbError, type LinkStatus, type ProbeReport } from '../../src/model.ts';
+import { EvbError, type LinkStatus, type ProbeReport, type RelayState } from '../../src/model.ts';
 import { startBus, type TestBus } from '../dbus/support/bus.ts';
 import { FakeDaemon, link, probeReport, TestLog, vsi } from '../dbus/support/fake-daemon.ts';
 import { readCapture } from '../fixtures/pcap.ts';
@@ -435,6 +435,25 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     const { stdout } = await run(['status', 'swp1']);
     expect(stdout.replaceAll(/\s+/g, ' ')).toContain(`leak open: ${leakReason}`);
     expect(Math.max(...stdout.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(80);
+  });
+
+  test('status tells who reaches whom while slaves are in bridge mode', async () => {
+    const slave = { kind: 'macvlan', mac: '52:54:00:00:00:01', vlan: 0, namespace: -1, vsi: ID, reason: '' };
+    const shown = async (relay: RelayState, mode: string, more: Partial<typeof slave> = {}) => {
+      const slaves = [{ ...slave, name: 'mv0', mode, ...more }];
+      daemon.putLink(link('eth1', { ...nobody, relay, slaves }));
+      const { stdout } = await run(['status', 'eth1']);
+      expect(Math.max(...stdout.split('\n').map(({ length }) => length))).toBeLessThanOrEqual(80);
+      return stdout.replaceAll(/\s+/g, ' ');
+    };
+    const none = 'VEPA guests here do not reach each other';
+    const some = 'slaves that evbd has set to bridge mode reach each other, VEPA guests here do not';
+    for (const relay of ['requested', 'refused', 'no-peer'] as const) {
+      expect(await shown(relay, 'vepa')).toContain(none);
+      expect(await shown(relay, 'bridge')).toContain(some);
+    }
+    expect(await shown('refused', 'bridge', { vsi: '', reason: 'not in VEPA mode' })).toContain(none);
+    expect(await shown('active', 'bridge')).toContain('reach each other through the bridge');
   });
 
   test('status tells which members carry the frames of a bond', async () => {

@@ -242,9 +242,21 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
 
     it('is undone when relay is there again; VSIs are associated all the time', async () => {
       expect(await atBridge()).toEqual([`${mac(1)}/10 1`, `${mac(2)}/10 1`, `${mac(5)}/10 1`]);
+      const by = 'set to bridge mode until relay is active';
+      const reasons = async () =>
+        Object.fromEntries(
+          (await slaves()).map(({ name, reason }: Record<string, string>) => [name, reason]),
+        );
+      const [others, ours] = [
+        { mv2: 'no rule matches it', mv3: 'not in VEPA mode' },
+        { mv0: by, mv1: by, mv5: by },
+      ];
+      expect(await reasons()).toEqual({ ...others, ...ours });
+      expect(await station.must('status')).toMatch(/set to bridge mode reach each other,\s+VEPA guests/);
       bridge.configure(allow);
       await bridge.must('reload');
       await modesBecome('vepa', 'vepa', 'vepa', 'vepa', 'bridge');
+      expect(await reasons()).toEqual({ ...others, mv0: '', mv1: '', mv5: '' });
       expect(await atBridge()).toEqual([`${mac(1)}/10 1`, `${mac(2)}/10 1`, `${mac(5)}/10 1`]);
     });
 

@@ -1,7 +1,7 @@
 /** What users ask of an uplink while the store is slow and the machine goes on. */
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { parseConfig } from '../../src/config/config.ts';
+import { parseConfig, type UplinkConfig } from '../../src/config/config.ts';
 import type { Slave, SwitchedSlave } from '../../src/kernel/slave-watch.ts';
 import type { VsiRequest } from '../../src/model.ts';
 import type { Surroundings } from '../../src/runtime/link-driver.ts';
@@ -194,6 +194,12 @@ describe('slaves of rules', () => {
       uplink: 2,
       ...more,
     }) as Slave;
+  const ruled = (config: UplinkConfig) => ({
+    config,
+    limits: bounds,
+    profiles: [profile],
+    rules: [{ number: 1, profile }],
+  });
   const settled = async () => {
     for (let i = 0; i < 20; i++) await new Promise(setImmediate);
   };
@@ -201,13 +207,7 @@ describe('slaves of rules', () => {
   const slaves = () => uplink.status().slaves.map(({ vsi, reason }) => [vsi !== '', reason]);
 
   beforeEach(() => {
-    const settings = {
-      config: auto['eth1']!,
-      limits: bounds,
-      profiles: [profile],
-      rules: [{ number: 1, profile }],
-    };
-    uplink = new Uplink('eth1', settings, around);
+    uplink = new Uplink('eth1', ruled(auto['eth1']!), around);
   });
 
   it('one that the store does not take leaves the others as they are to be, and is tried again', async () => {
@@ -251,12 +251,15 @@ describe('slaves of rules', () => {
   });
 
   it('a release that cannot set them back says so, and again, until it can', async () => {
-    const mode = (is: string) => [slave(1, { mode: is, vepa: is === 'vepa' })];
-    store.switchedSlaves = [{ name: 'mv1', index: 11, mac: slave(1).mac! }];
+    const mode = (is: string) => [slave(2, { mode: is, vepa: is === 'vepa' })];
+    store.switchedSlaves = [{ name: 'mv2', index: 12, mac: slave(2).mac! }];
+    uplink = new Uplink('eth1', ruled({ ...auto['eth1']!, 'when-relay-refused': 'bridge' }), around);
     around.setSlaveMode = () => Promise.reject(new Error('no CAP_SYS_ADMIN'));
     await uplink.recall();
     uplink.takeUp();
     uplink.setSlaves(mode('bridge'), true);
+    await settled();
+    expect(slaves()).toEqual([[true, 'set to bridge mode until relay is active']]);
     for (let i = 1; i <= 2; i++) {
       await expect(uplink.release()).rejects.toThrow('no CAP_SYS_ADMIN');
       expect([uplink.released, store.peersPut >= i, store.switchedSlaves.length]).toEqual([true, true, 1]);
