@@ -21,7 +21,7 @@ none of them.
 
   --run COMMAND    run this in the guest instead of the tests (sh -c)
   --emulate        without KVM, also where there is one
-  --deadline S     seconds until it is ended (default 900)
+  --deadline S     seconds until it is ended (default 1800)
   --rebuild        build the image anew, with the newest kernel that apt knows
   --help           this text
 
@@ -38,7 +38,7 @@ function readArguments() {
   const options = {
     run: { type: 'string' },
     emulate: { type: 'boolean' },
-    deadline: { type: 'string', default: '900' },
+    deadline: { type: 'string', default: '1800' },
     rebuild: { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
   };

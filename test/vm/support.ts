@@ -40,7 +40,7 @@ class Watched {
       const told = this.#told;
       const answer = ask(await this.client.status());
       if (answer !== undefined && wanted(answer)) return answer;
-      if (this.#told > told) continue;
+      if (this.#told > told && performance.now() < end) continue;
       await new Promise<void>((resolve, reject) => {
         const late = () => reject(new Error(`${what}: still ${JSON.stringify(answer)}`));
         const timer = setTimeout(late, end - performance.now());

@@ -27,6 +27,27 @@ beforeAll(async () => {
 });
 afterAll(() => pair?.end());
 
+describe('a dummy as uplink', () => {
+  it('has no peer: it is waited for, and nothing goes wrong', async () => {
+    pair.sta('ip link add nowhere type dummy');
+    pair.sta('ip link set nowhere up');
+    pair.add('mv9', 'nowhere', `address ${mac(9)} type macvlan mode vepa`);
+    const waiting = await pair.link(
+      ({ relay, slaves }) => relay === 'no-peer' && slaves.some(({ vsi }) => vsi !== ''),
+      'nowhere',
+    );
+    expect(waiting).toMatchObject({ protocol: 'none', peer: {} });
+    const vsi = (await pair.vsis()).find(({ link }) => link === 'nowhere')!;
+    expect(vsi).toMatchObject({ state: 'associating', owner: 'rule:1' });
+    expect(await pair.station.evbctl('wait', 'nowhere', 'negotiated', '--timeout', '1')).toMatchObject({
+      status: 4,
+    });
+    pair.sta('ip link del nowhere');
+    await pair.link(({ mac: address, slaves }) => address === '' && slaves.length === 0, 'nowhere');
+    expect(pair.station.log).not.toMatch(/"level":"?(error|50)/);
+  });
+});
+
 describe('VLAN devices', () => {
   const vepa = (n: number) => `address ${mac(n)} type macvlan mode vepa`;
   const wholeVsi = async (n: number) => {
@@ -93,28 +114,6 @@ describe('VLAN devices', () => {
     await pair.becomesAssociated(`${mac(1)}/10`, `${mac(3)}/30`, `${mac(4)}/7`, `${mac(6)}/21`);
     // With the outer one of a stack all that stands on it.
     pair.sta('ip link del s30');
-    await pair.becomesAssociated(`${mac(1)}/10`, `${mac(6)}/21`);
-  });
-});
-
-describe('a dummy as uplink', () => {
-  it('has no peer: it is waited for, and nothing goes wrong', async () => {
-    pair.sta('ip link add nowhere type dummy');
-    pair.sta('ip link set nowhere up');
-    pair.add('mv9', 'nowhere', `address ${mac(9)} type macvlan mode vepa`);
-    const waiting = await pair.link(
-      ({ relay, slaves }) => relay === 'no-peer' && slaves.some(({ vsi }) => vsi !== ''),
-      'nowhere',
-    );
-    expect(waiting).toMatchObject({ protocol: 'none', peer: {} });
-    const vsi = (await pair.vsis()).find(({ link }) => link === 'nowhere')!;
-    expect(vsi).toMatchObject({ state: 'associating', owner: 'rule:1' });
-    expect(await pair.station.evbctl('wait', 'nowhere', 'negotiated', '--timeout', '1')).toMatchObject({
-      status: 4,
-    });
-    pair.sta('ip link del nowhere');
-    await pair.link(({ mac: address, slaves }) => address === '' && slaves.length === 0, 'nowhere');
-    expect(pair.station.log).not.toMatch(/"level":"?(error|50)/);
     await pair.becomesAssociated(`${mac(1)}/10`, `${mac(6)}/21`);
   });
 });
