@@ -9,7 +9,8 @@ import { Check, type Finding, listed } from './findings.ts';
 const LOCKED_SINCE = [5, 18] as const;
 
 export function judgeBridgePort(facts: Facts, link: LinkFacts): Finding[] {
-  if (link.role !== 'bridge' || link.link === undefined) return [];
+  // Of a member of a bond another check tells what is to be done.
+  if (link.role !== 'bridge' || link.link === undefined || link.link.member !== undefined) return [];
   const { bridgePort } = link.link;
   const found = [...bridge(facts, link), ...enforce(facts, link)];
   return bridgePort === undefined ? found : [...found, ...isolated(facts, link), ...leak(facts, link)];

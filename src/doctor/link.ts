@@ -16,7 +16,14 @@ export function isUsable({ link }: LinkFacts): boolean {
 export function judgeLink(facts: Facts, link: LinkFacts): Finding[] {
   const found = [...configured(facts, link), ...existence(facts, link)];
   if (link.link === undefined) return found;
-  return [...found, ...kind(link), ...mtu(link), ...agents(facts, link), ...firmware(link), ...ipv6(link)];
+  return [
+    ...found,
+    ...kind(facts, link),
+    ...mtu(link),
+    ...agents(facts, link),
+    ...firmware(link),
+    ...ipv6(link),
+  ];
 }
 
 function configured(
@@ -60,13 +67,22 @@ function existence({ interfaces, file }: Facts, { name, link }: LinkFacts): Find
   return [check.ok(`it is up, address ${link.mac}`)];
 }
 
-const AGGREGATES = ['bond', 'team'];
-
 /** What an uplink must not be, or must not be in. Ports have bridges of their own. */
-function kind({ name, role, link, master }: LinkFacts): Finding[] {
-  if (role === 'bridge') return [];
+function kind({ file }: Facts, { name, role, link, master }: LinkFacts): Finding[] {
   const check = new Check('uplink', name);
-  const { kind: is = '', vlan } = link!;
+  const { kind: is = '', vlan, member } = link!;
+  if (member !== undefined) {
+    const whole = master === undefined ? member.of : `${member.of} ${master.name}`;
+    return [
+      check.problem(`it is a member of the ${whole}`, {
+        why: `to the other end all members are one link: evbd speaks for the ${member.of}, never for one of them`,
+        mend: {
+          do: `name ${master === undefined ? `the ${member.of}` : master.name} instead of it in ${file}`,
+        },
+      }),
+    ];
+  }
+  if (role === 'bridge') return [];
   if (vlan !== undefined)
     return [
       check.problem(`it is a VLAN device (${vlan.id})`, {
@@ -83,25 +99,11 @@ function kind({ name, role, link, master }: LinkFacts): Finding[] {
         mend: { do: 'take the interface to the switch out of the bridge and name that one' },
       }),
     ];
-  if (AGGREGATES.includes(is))
-    return [
-      check.warning(`it is a ${is}`, {
-        why: 'its LLDP leaves by one member and may be heard on another; evbd treats no aggregates yet',
-        mend: { do: `use one interface that is in no ${is}` },
-      }),
-    ];
   if (link!.master === undefined) return [check.ok('it is in no bridge and no aggregate')];
   const nomaster = { run: `ip link set dev ${quoted(name)} nomaster` };
   const exclude = 'an interface in it can carry no VEPA guests: macvlan and it exclude each other';
   if (master === undefined)
     return [check.warning('it is in a bridge or an aggregate of another namespace', { mend: nomaster })];
-  if (AGGREGATES.includes(master.kind ?? ''))
-    return [
-      check.warning(`it is a member of the ${master.kind} ${master.name}`, {
-        why: `guests stand on ${master.name}, and are not seen from its member`,
-        mend: nomaster,
-      }),
-    ];
   if (master.kind === 'bridge')
     return [
       check.problem(`it is a port of the Linux bridge ${master.name}`, {

@@ -291,6 +291,7 @@ describe('the host', () => {
   });
 });
 
+const member = { of: 'bond', active: true } as const;
 const enslaved = (master: ReturnType<typeof link>) =>
   withLink(uplink({ link: link(1, 'eth1', { mac: UPLINK_MAC, master: 3 }), master }));
 
@@ -341,9 +342,9 @@ const LINK: Row[] = [
   [
     'a bond',
     withLink(uplink({ link: link(1, 'eth1', { kind: 'bond' }) })),
-    'warning uplink eth1',
-    'it is a bond',
-    'in no bond',
+    'ok uplink eth1',
+    'in no bridge and no aggregate',
+    '',
   ],
   [
     'a port of a bridge',
@@ -361,10 +362,24 @@ const LINK: Row[] = [
   ],
   [
     'a member of a bond',
-    enslaved(link(3, 'bond0', { kind: 'bond' })),
-    'warning uplink eth1',
+    withLink(uplink({ link: { ...link(1, 'eth1', { master: 3 }), member }, master: link(3, 'bond0') })),
+    'problem uplink eth1',
     'a member of the bond bond0',
-    '$ ip link set dev eth1 nomaster',
+    'name bond0 instead of it in /etc/evbd/evbd.yaml',
+  ],
+  [
+    'a member of a bond as a port',
+    withLink(port({ link: { ...link(2, 'swp1', { master: 3 }), member }, master: link(3, 'bond0') })),
+    'problem uplink swp1',
+    'a member of the bond bond0',
+    'name bond0 instead of it',
+  ],
+  [
+    'a member of a team that is not to be seen',
+    withLink(uplink({ link: link(1, 'eth1', { master: 9, member: { of: 'team' } }) })),
+    'problem uplink eth1',
+    'a member of the team',
+    'name the team instead of it',
   ],
   ['in a VRF', enslaved(link(3, 'red', { kind: 'vrf' })), 'ok uplink eth1', 'in red (vrf)', ''],
   [
