@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { connect as connectSocket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 
@@ -187,34 +188,59 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('service', () =>
       ]);
     });
 
+    /** What introspection says of an interface. */
+    const members = async (path: string, name: string) => {
+      const call = { path, interface: 'org.freedesktop.DBus.Introspectable', member: 'Introspect' };
+      const [xml] = (await caller.at(call)) as [string];
+      const [, text = ''] = xml.split(`<interface name="${name}">`);
+      const described = text.split('</interface>')[0]!;
+      const found: string[] = [];
+      for (const [, kind, member, rest = ''] of described.matchAll(
+        /<(method|signal) name="(\w+)">(.*?)<\/\1>/gs,
+      )) {
+        const args = (direction: string) =>
+          [...rest.matchAll(new RegExp(`type="([^"]+)"${direction}`, 'g'))].map(([, type]) => type).join('');
+        found.push(
+          kind === 'signal'
+            ? `signal ${member}(${args('/>')})`
+            : `${member}(${args(' direction="in"')})(${args(' direction="out"')})`,
+        );
+      }
+      for (const [, property, type] of described.matchAll(
+        /<property name="(\w+)" type="([^"]+)" access="read">/g,
+      )) {
+        found.push(`${property} ${type}`);
+      }
+      return found;
+    };
+
+    test('docs/dbus.md is what introspection says', async () => {
+      daemon.put(vsi('eth1', 'one'));
+      const text = readFileSync(new URL('../../docs/dbus.md', import.meta.url), 'utf8');
+      const paths = { [MANAGER]: ROOT, [LINK]: '/org/evbd1/link/eth1', [VSI]: '/org/evbd1/vsi/eth1/one' };
+      for (const [name, path] of Object.entries(paths)) {
+        const exported = await members(path, name);
+        const methods = exported.flatMap((each) => /^(\w+)\(/.exec(each)?.[1] ?? []);
+        const section = text.split(`\n## ${name}\n`)[1]!.split('\n## ')[0]!;
+        // Members begin with a capital, the keys of dictionaries do not.
+        const rows = section.matchAll(/^\| (signal )?`([A-Z]\w+)` \| (.*?) \|/gm);
+        const told = [...rows].map(([, signal, member = '', cell = '']) => {
+          const [taken = '', given = ''] = cell.replaceAll(/[` ]/g, '').split('→');
+          if (signal !== undefined) return `signal ${member}(${taken})`;
+          return methods.includes(member) ? `${member}(${taken})(${given})` : `${member} ${taken}`;
+        });
+        expect(told).toEqual(exported);
+      }
+      const slave = { name: '', kind: '', mode: '', mac: '', vlan: 0, namespace: -1, vsi: '', reason: '' };
+      daemon.putLink(link('eth1', { slaves: [slave] }));
+      const { value } = (await caller.get('/org/evbd1/link/eth1', LINK, 'Slaves')) as Variant;
+      const section = text.split('A **slave**')[1]!.split('\n## ')[0]!;
+      const keys = [...section.matchAll(/^\| (`.*?`) \|/gm)].flatMap(([, cell = '']) => cell.split(', '));
+      expect(keys).toEqual(Object.keys((value as Dictionary[])[0]!).map((key) => `\`${key}\``));
+    });
+
     test('the contract is what introspection says', async () => {
       daemon.put(vsi('eth1', 'one'));
-      const members = async (path: string, name: string) => {
-        const call = { path, interface: 'org.freedesktop.DBus.Introspectable', member: 'Introspect' };
-        const [xml] = (await caller.at(call)) as [string];
-        const [, text = ''] = xml.split(`<interface name="${name}">`);
-        const described = text.split('</interface>')[0]!;
-        const found: string[] = [];
-        for (const [, kind, member, rest = ''] of described.matchAll(
-          /<(method|signal) name="(\w+)">(.*?)<\/\1>/gs,
-        )) {
-          const args = (direction: string) =>
-            [...rest.matchAll(new RegExp(`type="([^"]+)"${direction}`, 'g'))]
-              .map(([, type]) => type)
-              .join('');
-          found.push(
-            kind === 'signal'
-              ? `signal ${member}(${args('/>')})`
-              : `${member}(${args(' direction="in"')})(${args(' direction="out"')})`,
-          );
-        }
-        for (const [, property, type] of described.matchAll(
-          /<property name="(\w+)" type="([^"]+)" access="read">/g,
-        )) {
-          found.push(`${property} ${type}`);
-        }
-        return found;
-      };
       expect(await members(ROOT, MANAGER)).toEqual([
         'Associate(sa{sv})(o)',
         'PreAssociate(sa{sv}b)(o)',
