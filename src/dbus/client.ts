@@ -181,6 +181,8 @@ export class Client extends EventEmitter<ClientEvents> {
     const { connection } = this.lanes[0]!;
     try {
       const [pid] = await connection.callBus('GetConnectionUnixProcessID', 's', [this.owner], this.timeout);
+      // It is put into paths and commands: not every bus is an honest one.
+      if (!Number.isSafeInteger(pid) || (pid as number) <= 0) throw new Error('the bus tells no process id');
       return pid as number;
     } catch (error) {
       throw this.explain(error, 'GetConnectionUnixProcessID');

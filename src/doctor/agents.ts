@@ -5,15 +5,17 @@ import process from 'node:process';
 import { ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT, ETHERTYPE_LLDP } from '../../protocols/ethernet/index.ts';
 import type { Agent, Unknown } from './facts.ts';
 import {
-  list,
+  listWithin,
   type PacketSocketEntry,
   type Process,
   parsePacketSockets,
-  parseUnixSocket,
+  parseUnixSockets,
+  parseUserId,
   processIds,
   processOf,
   readLink,
   readText,
+  readWithin,
   socketOwners,
 } from './procfs.ts';
 
@@ -22,6 +24,8 @@ const ETH_P_ALL = 0x0003;
 /** The control socket of lldpad; abstract, and so of one network namespace. */
 const LLDPAD_SOCKET = '@/com/intel/lldpad';
 const LLDPAD_CONFIG = '/var/lib/lldpad/lldpad.conf';
+/** Files in a folder of a configuration that are read. */
+const FOLDER_MAX = 64;
 /** Programs that hear LLDP and say nothing. */
 const LISTENERS = ['NetworkManager', 'tcpdump', 'dumpcap'];
 
@@ -42,6 +46,8 @@ interface Sockets {
   owners: ReadonlyMap<string, Process>;
   lldpad: Process | 'somebody' | undefined;
   networkd: Process | undefined;
+  /** Who passes for one of these, by its name, and is not believed. */
+  strangers: readonly { claims: string; pid: number }[];
 }
 
 /** One look at the sockets of our network namespace; then asked interface by interface. */
@@ -54,7 +60,7 @@ export class AgentFinder {
 
   on(link: { index: number; name: string }, { scope, ours, served }: Asked): { found: Agent[] } | Unknown {
     if ('unknown' in this.#sockets) return this.#sockets;
-    const { packets, owners, lldpad, networkd } = this.#sockets;
+    const { packets, owners, lldpad, networkd, strangers } = this.#sockets;
     const here = packets.filter(
       ({ interfaceIndex }) => interfaceIndex === link.index || interfaceIndex === 0,
     );
@@ -63,7 +69,12 @@ export class AgentFinder {
       const owner = owners.get(inode);
       if (owner !== undefined) types.set(owner.pid, (types.get(owner.pid) ?? new Set()).add(etherType));
     }
-    const found: Agent[] = [];
+    const found: Agent[] = strangers.map(({ claims, pid }) => ({
+      program: 'stranger',
+      name: claims,
+      pid,
+      ecp: false,
+    }));
     if (lldpad !== undefined) found.push(lldpadOn(link.name, scope, lldpad));
     if (networkd !== undefined) found.push(networkdOn(link.index, scope, networkd));
     const seen = new Set<unknown>([ours, networkd?.pid, ...(lldpad instanceof Object ? [lldpad.pid] : [])]);
@@ -84,14 +95,34 @@ export class AgentFinder {
   }
 }
 
-/** An evbd in our network namespace, other than the one that is on the bus. */
-export function findEvbd(): { pid: number; bus: string } | undefined {
+/** An evbd in our network namespace, other than the one that is on the bus; `stranger`: who only says so. */
+export function findEvbd(): { process?: { pid: number; bus: string }; stranger?: number } {
+  let stranger: number | undefined;
   for (const pid of processIds('ours')) {
     const found = processOf(pid);
     if (found === undefined || !isEvbd(found)) continue;
-    return { pid, bus: optionOf(found, '--bus') ?? 'system' };
+    if (isBelieved(found)) return { process: { pid, bus: optionOf(found, '--bus') ?? 'system' } };
+    stranger ??= pid;
   }
-  return undefined;
+  return stranger === undefined ? {} : { stranger };
+}
+
+/**
+ * Everybody may call a process evbd, and have it say that its configuration is theirs. What root is told to paste comes only from
+ * those who could do without.
+ */
+export function isBelieved(found: Process): boolean {
+  // A setuid program that waits for a password is root's, with arguments of its user.
+  const program = basename(readLink(`/proc/${found.pid}/exe`) ?? 'node');
+  return isOf(found, 'evbd') && /^(?:node|evbd)/.test(program);
+}
+
+/** Of root, of who asks, or of this user. */
+function isOf({ user }: Process, name: string): boolean {
+  if (user === undefined) return false;
+  return (
+    user === 0 || user === process.getuid?.() || user === parseUserId(readWithin('/', '/etc/passwd'), name)
+  );
 }
 
 /** The configuration of an evbd by its command line; undefined: its name leads on from a folder that is not ours to see. */
@@ -111,32 +142,39 @@ function look(): Sockets | Unknown {
   if (text === undefined) return { unknown: '/proc/net/packet cannot be read' };
   const speaking = [ETHERTYPE_LLDP, ETHERTYPE_ECP, ETHERTYPE_ECP_DRAFT, ETH_P_ALL];
   const packets = parsePacketSockets(text).filter(({ etherType }) => speaking.includes(etherType));
-  const control = parseUnixSocket(readText('/proc/net/unix') ?? '', LLDPAD_SOCKET);
+  const controls = parseUnixSockets(readText('/proc/net/unix') ?? '', LLDPAD_SOCKET);
   const pids = processIds('perhaps');
-  const inodes = new Set(packets.map(({ inode }) => inode));
-  if (control !== undefined) inodes.add(control);
+  const inodes = new Set([...packets.map(({ inode }) => inode), ...controls]);
   const owners = new Map<string, Process>();
   for (const [inode, pid] of socketOwners(inodes, pids)) {
     const owner = processOf(pid);
     if (owner !== undefined) owners.set(inode, owner);
   }
-  const networkd = pids.map(nameOf).find(({ name }) => name === 'systemd-network');
+  const holders = controls.map((inode) => owners.get(inode));
+  const networkds = pids
+    .filter((pid) => readText(`/proc/${pid}/comm`)?.trimEnd() === 'systemd-network')
+    .flatMap((pid) => processOf(pid) ?? []);
+  const isLldpad = (holder: Process | undefined) => holder === undefined || isOf(holder, 'root');
+  const isNetworkd = (each: Process) => isOf(each, 'systemd-network');
+  const lldpad = holders.filter(isLldpad).sort((a, b) => Number(b !== undefined) - Number(a !== undefined));
+  const pretenders = [
+    { claims: 'lldpad', pid: holders.find((holder) => !isLldpad(holder))?.pid },
+    { claims: 'systemd-networkd', pid: networkds.find((each) => !isNetworkd(each))?.pid },
+  ];
   return {
     packets,
     owners,
-    lldpad: control === undefined ? undefined : (owners.get(control) ?? 'somebody'),
-    networkd: networkd && processOf(networkd.pid),
+    lldpad: lldpad.length === 0 ? undefined : (lldpad[0] ?? 'somebody'),
+    networkd: networkds.find(isNetworkd),
+    strangers: pretenders.flatMap(({ claims, pid }) => (pid === undefined ? [] : { claims, pid })),
   };
-}
-
-function nameOf(pid: number): { pid: number; name: string } {
-  return { pid, name: readText(`/proc/${pid}/comm`)?.trimEnd() ?? '' };
 }
 
 function agentOf(process: Process, types: ReadonlySet<number>, scope: Scope): Agent | undefined {
   const { pid, name } = process;
   const ecp = speaksEcp([...types]);
-  if (isEvbd(process)) return { program: 'evbd', name, pid, transmits: true, ecp: true };
+  if (isEvbd(process) && isBelieved(process))
+    return { program: 'evbd', name, pid, transmits: true, ecp: true };
   if (name === 'lldpd') return { program: 'lldpd', name, pid, ecp: false, ...lldpdTransmits(scope) };
   // A socket for everything is a sniffer's, or one of DHCP.
   if (!types.has(ETHERTYPE_LLDP) && !ecp) return undefined;
@@ -178,7 +216,7 @@ function lldpadOn(link: string, scope: Scope, lldpad: Process | 'somebody'): Age
 
 /** A file as a process sees it, which may live in a container; where that is not to be seen, as we do. */
 function readOf(pid: number, file: string): string | undefined {
-  return readText(join(rootOf(pid), file));
+  return readWithin(rootOf(pid), file);
 }
 
 function rootOf(pid: number): string {
@@ -216,11 +254,12 @@ function sectionOf(text: string, name: string): string | undefined {
 /** It speaks on the nearest bridge address unless it was told otherwise, which its files tell and lldpcli may have changed. */
 function lldpdTransmits(scope: Scope): Pick<Agent, 'transmits' | 'file'> {
   const folder = '/etc/lldpd.d';
-  const files = ['/etc/lldpd.conf', ...list(folder).map((name) => join(folder, name))];
+  const names = (listWithin('/', folder, FOLDER_MAX) ?? []).filter((name) => name.endsWith('.conf')).sort();
+  const files = ['/etc/lldpd.conf', ...names.map((name) => join(folder, name))];
   let type = 'nearest-bridge';
   let file: string | undefined;
   for (const each of files) {
-    for (const [, told] of (readText(each) ?? '').matchAll(LLDPD_AGENT_TYPE)) {
+    for (const [, told] of (readWithin('/', each) ?? '').matchAll(LLDPD_AGENT_TYPE)) {
       type = told!;
       file = each;
     }
@@ -229,7 +268,7 @@ function lldpdTransmits(scope: Scope): Pick<Agent, 'transmits' | 'file'> {
   return { transmits: type === wanted, ...(file && { file }) };
 }
 
-const LLDPD_AGENT_TYPE = /^\s*conf\S*\s+lldp\s+agent-type\s+(\S+)/gm;
+const LLDPD_AGENT_TYPE = /^[ \t]*conf\S*[ \t]+lldp[ \t]+agent-type[ \t]+(\S+)/gm;
 
 /** networkd hears LLDP on most interfaces; whether it sends says the .network file that it has chosen. */
 function networkdOn(index: number, scope: Scope, { pid }: Process): Agent {
@@ -238,16 +277,22 @@ function networkdOn(index: number, scope: Scope, { pid }: Process): Agent {
   const file = /^NETWORK_FILE=(.*)$/m.exec(state ?? '')?.[1];
   if (state === undefined) return agent;
   if (file === undefined) return { ...agent, transmits: false };
-  const texts = [file, ...dropIns(pid, basename(file))].map((path) => ({
-    path,
-    text: readOf(pid, path) ?? '',
-  }));
-  return { ...agent, ...networkdTransmits(texts, scope) };
+  const own = readOf(pid, file);
+  const more = dropIns(pid, basename(file));
+  // A file that cannot be read, or more of them than somebody would write, may say anything.
+  if (own === undefined || more === undefined) return agent;
+  return { ...agent, ...networkdTransmits(texts(), scope) };
+
+  /** One at a time: each may be as long as it likes. */
+  function* texts() {
+    yield { path: file!, text: own! };
+    for (const path of more!) yield { path, text: readOf(pid, path) ?? '' };
+  }
 }
 
 /** The last word of `EmitLLDP=`, in the file that has it. */
 export function networkdTransmits(
-  texts: readonly { path: string; text: string }[],
+  texts: Iterable<{ path: string; text: string }>,
   scope: Scope,
 ): Pick<Agent, 'transmits' | 'file'> {
   let told: string | undefined;
@@ -266,13 +311,16 @@ export function networkdTransmits(
   return { transmits: yes === scope, ...(file && { file }) };
 }
 
-/** In systemd's order: by name, and of the same name the first folder's. */
-function dropIns(pid: number, name: string): string[] {
+/** In systemd's order: by name, and of the same name the first folder's; undefined: too many. */
+function dropIns(pid: number, name: string): string[] | undefined {
   const folders = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'];
   const paths = new Map<string, string>();
   for (const folder of folders.map((each) => `${each}/systemd/network/${name}.d`)) {
-    for (const file of list(join(rootOf(pid), folder)))
+    const names = listWithin(rootOf(pid), folder, FOLDER_MAX);
+    if (names === undefined) return undefined;
+    for (const file of names)
       if (file.endsWith('.conf') && !paths.has(file)) paths.set(file, join(folder, file));
   }
+  if (paths.size > FOLDER_MAX) return undefined;
   return [...paths].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, path]) => path);
 }

@@ -71,6 +71,8 @@ export type DaemonFact =
       age?: number;
       /** Of its command line, absolute. */
       file?: string;
+      /** It is of another user than root, evbd and who asks: nothing that it says is to be pasted. */
+      foreign?: true;
       links: readonly LinkStatus[];
       vsis: readonly VsiStatus[];
     }
@@ -80,6 +82,8 @@ export type DaemonFact =
       reason: string;
       /** A process in our network namespace that is evbd all the same. */
       process?: { pid: number; bus: string };
+      /** A process that calls itself evbd, of a user who does not run it. */
+      stranger?: number;
     };
 
 export interface LinkFacts {
@@ -122,8 +126,8 @@ export interface Ipv6 {
 
 /** Another program that speaks or hears the protocols on the interface. */
 export interface Agent {
-  program: 'lldpad' | 'lldpd' | 'systemd-networkd' | 'evbd' | 'other';
-  /** Of the process. */
+  program: 'lldpad' | 'lldpd' | 'systemd-networkd' | 'evbd' | 'other' | 'stranger';
+  /** Of the process; of a stranger, what it passes for. */
   name: string;
   pid?: number;
   /** LLDPDUs to the group address that EVB uses; absent: not to be told. */

@@ -10,7 +10,7 @@ import { type Config, ConfigError, loadConfig } from '../config/config.ts';
 import { hasCode } from '../kernel/kernel-error.ts';
 import type { LinkStatus, SlaveStatus } from '../model.ts';
 import { quoted } from '../shell.ts';
-import { AgentFinder, configOf, DEFAULT_FILE, findEvbd } from './agents.ts';
+import { AgentFinder, configOf, DEFAULT_FILE, findEvbd, isBelieved } from './agents.ts';
 import type {
   Capabilities,
   ConfigurationFact,
@@ -161,8 +161,7 @@ async function askDaemon(bus: string): Promise<DaemonFact> {
     const pid = await client.processId().catch(() => undefined);
     return { running: true, version, bus: busName(bus), ...ofProcess(pid), links, vsis };
   } catch (error) {
-    const elsewhere = findEvbd();
-    return { running: false, reason: (error as Error).message, ...(elsewhere && { process: elsewhere }) };
+    return { running: false, reason: (error as Error).message, ...findEvbd() };
   } finally {
     await client?.close();
   }
@@ -179,13 +178,15 @@ function ofProcess(pid: number | undefined) {
     return { elsewhere: false, capabilities: { unknown: 'its process is not to be seen from here' } };
   const theirs = readLink(`/proc/${pid}/ns/net`);
   const age = parseAge(readText(`/proc/${pid}/stat`), readText('/proc/uptime'));
-  const file = configOf(found);
+  const believed = isBelieved(found);
+  const file = believed ? configOf(found) : undefined;
   return {
     pid: found.pid,
     elsewhere: theirs !== undefined && theirs !== readLink('/proc/self/ns/net'),
     capabilities: capabilitiesOf(found.pid),
     ...(age !== undefined && { age }),
     ...(file && { file }),
+    ...(!believed && { foreign: true as const }),
   };
 }
 

@@ -13,6 +13,7 @@ export function judgeHost(facts: Facts): Finding[] {
     node(facts),
     ...configuration(facts),
     daemon(facts),
+    ...stranger(facts),
     ...policy(facts),
     ...namespace(facts),
     ...permissions(facts),
@@ -119,6 +120,15 @@ function daemon({ daemon: fact, programs, busOption, file, unit, root }: Facts):
   return check.problem(reason, { why: 'nobody negotiates relay or associates guests', mend: { run } });
 }
 
+function stranger({ daemon: fact }: Facts): Finding[] {
+  if (fact.running || fact.stranger === undefined) return [];
+  return [
+    new Check('daemon').info(`process ${fact.stranger} calls itself evbd`, {
+      why: 'it is neither of root, nor of user evbd, nor yours: what it says of itself is not passed on',
+    }),
+  ];
+}
+
 /** Without, the system bus gives its name to nobody, root included. A daemon that runs has it. */
 function policy({ daemon: fact, policy: is, root }: Facts): Finding[] {
   if (fact.running || is === undefined) return [];
@@ -142,7 +152,7 @@ function namespace({ daemon: fact, doctor }: Facts): Finding[] {
   return [
     new Check('namespace').unknown(`evbd (process ${fact.pid}) is in another network namespace`, {
       why: 'its interfaces are not to be seen from here, so they were not looked at',
-      mend: { run: `nsenter --net=/proc/${fact.pid}/ns/net ${doctor}` },
+      ...(fact.foreign ? {} : { mend: { run: `nsenter --net=/proc/${fact.pid}/ns/net ${doctor}` } }),
     }),
   ];
 }

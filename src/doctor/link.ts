@@ -142,6 +142,10 @@ function agents({ doctor, root }: Facts, { name, agents: fact, uplink, port }: L
   return found.map((agent) => {
     const who = agent.name === '' ? 'another program' : named(agent.name);
     const process = agent.pid === undefined ? '' : ` (process ${agent.pid})`;
+    if (agent.program === 'stranger')
+      return check.info(`process ${agent.pid} calls itself ${who}`, {
+        why: `it is of a user that ${who} does not run as: what it says of itself is not passed on`,
+      });
     if (agent.transmits === false)
       return check.ok(`${who}${process} does not speak on the address that EVB uses`);
     if (agent.transmits === undefined && !root)
@@ -186,6 +190,7 @@ function silence(
     case 'evbd':
       return { run: `kill ${pid}` };
     case 'other':
+    case 'stranger':
       return { do: `keep it off ${name}` };
   }
 }

@@ -6,6 +6,7 @@ import { type Client, connect, Timeout, Unreachable } from '../../src/dbus/clien
 import { CallError } from '../../src/dbus/connection.ts';
 import { type Service, startService } from '../../src/dbus/service.ts';
 import { fromVsiRequest, toVsiRequest } from '../../src/dbus/vsi-dictionary.ts';
+import { decodeMessage, encodeMessage, METHOD_RETURN, messageLength } from '../../src/dbus/wire.ts';
 import { EvbError, type VsiRequest } from '../../src/model.ts';
 import { needs } from '../support/needs.ts';
 import { startBus, type TestBus } from './support/bus.ts';
@@ -253,5 +254,43 @@ describe.runIf(needs({ programs: ['dbus-daemon', 'setpriv'] }))('client', () => 
       await expect(attempt).rejects.toThrow(Unreachable);
       await new Promise((resolve) => server.close(resolve));
     }
+  });
+
+  test.each([
+    [['s', '7/../../x;reboot'], false],
+    [['u', 0], false],
+    [['d', 7.5], false],
+    [['u', 7], true],
+  ] as const)('a process id is a number, whatever the bus: %j', async ([signature, pid], good) => {
+    const path = `${bus.directory}/liar`;
+    const server = createServer((socket) => {
+      let received = Buffer.alloc(0);
+      socket.on('error', () => {}).write('DATA\r\nOK 00\r\n');
+      socket.on('data', (octets) => {
+        received = Buffer.concat([received, octets]);
+        const begin = received.indexOf('BEGIN\r\n');
+        if (begin >= 0) received = received.subarray(begin + 'BEGIN\r\n'.length);
+        while (received.length >= 16 && received[0] === 'l'.charCodeAt(0)) {
+          const length = messageLength(received);
+          if (received.length < length) return;
+          const { serial, member } = decodeMessage(received.subarray(0, length));
+          received = received.subarray(length);
+          const reply =
+            member === 'GetConnectionUnixProcessID'
+              ? { signature, body: [pid] }
+              : { signature: 's', body: [':1.1'] };
+          socket.write(
+            encodeMessage({ type: METHOD_RETURN, flags: 1, serial, replySerial: serial, ...reply }),
+          );
+        }
+      });
+    });
+    server.listen(path);
+    await once(server, 'listening');
+    const client = await connect(`unix:path=${path}`);
+    if (good) expect(await client.processId()).toBe(pid);
+    else await expect(client.processId()).rejects.toThrow('no process id');
+    await client.close();
+    await new Promise((resolve) => server.close(resolve));
   });
 });

@@ -2,7 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -197,6 +197,43 @@ describe.runIf(ready)('evbctl doctor', { timeout: TIMEOUT }, () => {
         expect(JSON.parse(asRoot.stdout).checks).toContainEqual(
           expect.objectContaining({ name: 'permissions', result: 'ok' }),
         );
+      },
+    );
+
+    it.runIf(process.getuid?.() === 0 && needs({ programs: ['setpriv', 'bash'] }))(
+      'processes of another user are not believed, whatever they call themselves',
+      async () => {
+        const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
+        const stays = "console.log('on'); process.stdin.on('end', () => process.exit()).resume();";
+        // A path that reads as the abstract name.
+        const folder = `${world.folder}/nobody`;
+        mkdirSync(`${folder}/@/com/intel`, { recursive: true });
+        chmodSync(world.folder, 0o711);
+        chmodSync(`${folder}/@/com/intel`, 0o777);
+        const listen = `require('node:net').createServer().listen('@/com/intel/lldpad', () => { ${stays} })`;
+        const lldpad = `process.chdir('${folder}'); ${listen}`;
+        const pretend = (name: string, script: string, options: string) => {
+          const command = `exec -a ${name} ${process.execPath} -e "$1" -- ${options}`;
+          return world.start('sta', [...asNobody, 'bash', '-c', command, 'sh', script], {}, 'pipe');
+        };
+        const pretenders = [
+          pretend('evbd', stays, '--bus unix:path=/x/bus --config /x/evil.yaml'),
+          pretend('lldpad', lldpad, '-f /x/evil.conf'),
+          pretend('node', `process.title = 'systemd-network'; ${stays}`, ''),
+        ];
+        await Promise.all(pretenders.map((child) => once(child.stdout!, 'data')));
+        const { checks } = await doctor(station);
+        for (const child of pretenders) child.stdin!.end();
+        await Promise.all(pretenders.map((child) => child.exitCode ?? once(child, 'exit')));
+        const of = (name: string) => checks.filter((each) => each.name === name && each.result === 'info');
+        const calls = (name: string) =>
+          expect.stringMatching(new RegExp(`^process \\d+ calls itself ${name}$`));
+        expect(of('daemon')).toMatchObject([{ text: calls('evbd'), mend: '' }]);
+        expect(of('lldp-agent')).toMatchObject([
+          { text: calls('lldpad'), mend: '' },
+          { text: calls('systemd-networkd'), mend: '' },
+        ]);
+        expect(JSON.stringify(checks)).not.toMatch(/evil|\/x\/bus|lldptool/);
       },
     );
 

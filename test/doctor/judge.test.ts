@@ -37,7 +37,8 @@ function expectFound(given: Facts, check: string, text: string, mend: string): v
     expect.stringContaining(text),
   ]);
   const one = found.find((finding) => finding.text.includes(text))!;
-  expect(mendOf(one)).toContain(mend);
+  if (mend === '') expect(one.mend).toBeUndefined();
+  else expect(mendOf(one)).toContain(mend);
   const others = bad.filter((finding) => finding !== one && finding.name !== name);
   // Where none runs, that is told besides.
   expect(others.filter((finding) => finding.name !== 'daemon')).toEqual([]);
@@ -210,6 +211,23 @@ const HOST: Row[] = [
     'problem daemon',
     'process 4',
     'instead of --bus none',
+  ],
+  [
+    'what only calls itself evbd',
+    facts({ daemon: { ...down, stranger: 4 }, links: [] }),
+    'info daemon',
+    'process 4 calls itself evbd',
+    '',
+  ],
+  [
+    'a daemon of somebody else in another network namespace',
+    facts({
+      daemon: { ...daemon, elsewhere: true, foreign: true },
+      links: [uplink({ agents: { unknown: 'x' } })],
+    }),
+    'unknown namespace',
+    'another network namespace',
+    '',
   ],
   [
     'a daemon in another network namespace',
@@ -448,6 +466,13 @@ const LINK: Row[] = [
     'problem lldp-agent eth1',
     'systemd-networkd',
     'EmitLLDP=no under [Network] in /n.network',
+  ],
+  [
+    'what only calls itself lldpad',
+    withLink(uplink({ agents: agent({ program: 'stranger', name: 'lldpad' }) })),
+    'info lldp-agent eth1',
+    'process 9 calls itself lldpad',
+    '',
   ],
   [
     'a second evbd',

@@ -1,6 +1,7 @@
 /** What /proc and the configurations of other agents say, as recorded from the programs themselves. */
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -10,13 +11,19 @@ import { isEvbd, lldpadTransmits, networkdTransmits } from '../../src/doctor/age
 import { callOf } from '../../src/doctor/gather.ts';
 import { lldpduOf } from '../../src/doctor/listen.ts';
 import {
+  listWithin,
   parseAge,
   parseCapabilities,
   parseDuplicate,
   parseGroups,
   parsePacketSockets,
-  parseUnixSocket,
+  parseUnixSockets,
+  parseUser,
+  parseUserId,
+  processOf,
+  readLink,
   readText,
+  readWithin,
 } from '../../src/doctor/procfs.ts';
 import { quoted } from '../../src/shell.ts';
 
@@ -46,8 +53,8 @@ describe('/proc', () => {
 0000000027938440: 00000002 00000000 00000000 0002 01 3879501 @/com/intel/lldpad
 00000000c2892efa: 00000003 00000000 00000000 0001 03 3889772
 `;
-    expect(parseUnixSocket(text, '@/com/intel/lldpad')).toBe('3879501');
-    expect(parseUnixSocket(text, '@/com/intel')).toBeUndefined();
+    expect(parseUnixSockets(text, '@/com/intel/lldpad')).toEqual(['3879501']);
+    expect(parseUnixSockets(text, '@/com/intel')).toEqual([]);
   });
 
   it('addresses whose duplicate address detection failed', () => {
@@ -72,11 +79,104 @@ describe('/proc', () => {
     expect(parseAge(undefined, '200')).toBeUndefined();
   });
 
+  it('the real user of a process, not the one that a setuid bit lends', () => {
+    expect(parseUser('Name:\tUid:\t0\nUid:\t1000\t0\t0\t0\nGid:\t0\t0\t0\t0\n')).toBe(1000);
+    expect(parseUser('Uid:\t0\t0\t0\t0\n')).toBe(0);
+    expect(parseUser(undefined)).toBeUndefined();
+    expect(processOf(process.pid)?.user).toBe(process.getuid!());
+    const passwd = 'root:x:0:0:root:/root:/bin/sh\nevbd:x:998:997::/:/bin/false\nodd:x::\n';
+    expect(['root', 'evbd', 'odd', 'evb'].map((name) => parseUserId(passwd, name))).toEqual([
+      0,
+      998,
+      undefined,
+      undefined,
+    ]);
+  });
+
   it('what is no file is not read', () => {
     expect(readText('/proc/self/ns/net')).toBeUndefined();
     expect(readText('/dev/zero')).toBeUndefined();
     expect(readText('/proc/self')).toBeUndefined();
     expect(readText('/proc/self/comm')).toMatch(/\n$/);
+  });
+});
+
+describe('files of a process, which may be made to mislead', () => {
+  const outside = mkdtempSync(`${tmpdir()}/evbd-doctor-`);
+  const root = `${outside}/root`;
+  const read = (path: string) => readWithin(root, path);
+  beforeAll(() => {
+    mkdirSync(`${root}/etc/conf.d`, { recursive: true });
+    mkdirSync(`${root}/usr/lib`, { recursive: true });
+    writeFileSync(`${outside}/secret`, 'secret');
+    writeFileSync(`${root}/etc/file`, 'file');
+    writeFileSync(`${root}/usr/lib/library`, 'library');
+    writeFileSync(`${root}/long`, Buffer.alloc(3 * 1024 * 1024, 'x'));
+    for (let i = 0; i < 10; i++) writeFileSync(`${root}/etc/conf.d/${i}`, '');
+    const links = {
+      lib: 'usr/lib',
+      absolute: '/etc/file',
+      up: '../../../../etc/file',
+      away: `${outside}/secret`,
+      loop: 'loop',
+      zero: '/dev/zero',
+      folder: outside,
+      'etc/near': '../lib/library',
+      'etc/out': '../../secret',
+    };
+    for (const [link, target] of Object.entries(links)) symlinkSync(target, `${root}/${link}`);
+    execFileSync('mkfifo', [`${root}/pipe`]);
+  });
+  afterAll(() => rmSync(outside, { recursive: true }));
+
+  it.each([
+    ['/etc/file', 'file'],
+    ['etc/../etc/./file', 'file'],
+    ['/../../etc/file', 'file'],
+    ['/lib/library', 'library'],
+    ['/absolute', 'file'],
+    ['/up', 'file'],
+    ['/etc/near', 'library'],
+    // From here each of these would lead to something.
+    ['/away', undefined],
+    ['/etc/out', undefined],
+    ['/../secret', undefined],
+    ['/folder/secret', undefined],
+    ['/loop', undefined],
+    ['/zero', undefined],
+    ['/pipe', undefined],
+    ['/etc', undefined],
+    ['/missing', undefined],
+  ])('%s is %s', (path, text) => {
+    expect(read(path)).toBe(text);
+  });
+
+  it('no more than fits, and nothing that is not stored', () => {
+    expect(read('/long')).toHaveLength(1024 * 1024);
+    expect(readWithin('/', '/proc/self/comm')).toBeUndefined();
+    expect(readWithin('/', `/proc/${process.pid}/comm`)).toBeUndefined();
+    expect(readWithin('/', '/sys/kernel/uevent_seqnum')).toBeUndefined();
+    expect(readWithin('/', '/dev/null')).toBeUndefined();
+  });
+
+  it('a folder with more than was to be is not listed in part', () => {
+    expect(listWithin(root, '/etc/conf.d', 10)?.sort()).toEqual([...'0123456789']);
+    expect(listWithin(root, '/etc/conf.d', 9)).toBeUndefined();
+    expect(listWithin(root, '/folder', 10)).toEqual([]);
+    expect(listWithin(root, '/missing', 10)).toEqual([]);
+  });
+
+  it('nothing stays open', () => {
+    const open = () =>
+      readdirSync('/proc/self/fd').filter((fd) => readLink(`/proc/self/fd/${fd}`)?.startsWith(outside));
+    for (const path of ['/etc/near', '/loop', '/zero', '/missing', '/up', '/etc/out']) read(path);
+    listWithin(root, '/etc/conf.d', 3);
+    expect(open()).toEqual([]);
+  });
+
+  it('what is a link where /proc has none is not followed', () => {
+    expect(readText(`${root}/absolute`)).toBeUndefined();
+    expect(readText(`${root}/etc/file`)).toBe('file');
   });
 });
 
