@@ -32,7 +32,7 @@ beforeEach(async () => {
   await bridge.start();
   await station.start();
   await station.must('wait', 'eth1', 'relay');
-});
+}, 60_000);
 afterEach(() => world?.end());
 
 const add = (name: string, address: string, ...more: string[]) =>
