@@ -2,6 +2,7 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { pino } from 'pino';
+import { parseCapabilities } from './capabilities.ts';
 import { ConfigError, loadConfig } from './config/config.ts';
 import { BusError } from './dbus/connection.ts';
 import { KernelError } from './kernel/kernel-error.ts';
@@ -99,17 +100,9 @@ function readOptions(): Options | undefined {
   return undefined;
 }
 
-/** Bits of CapEff in /proc/self/status (capabilities(7)). */
-const CAP_NET_ADMIN = 12n;
-const CAP_NET_RAW = 13n;
-
 function checkCapabilities(ports: number): void {
-  const effective = /^CapEff:\s*([0-9a-f]+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
-  const has = (bit: bigint) => ((BigInt(`0x${effective}`) >> bit) & 1n) === 1n;
-  const missing = [
-    ...(has(CAP_NET_RAW) ? [] : ['CAP_NET_RAW']),
-    ...(has(CAP_NET_ADMIN) || ports === 0 ? [] : ['CAP_NET_ADMIN']),
-  ];
+  const { raw, admin } = parseCapabilities(readFileSync('/proc/self/status', 'utf8'))!;
+  const missing = [...(raw ? [] : ['CAP_NET_RAW']), ...(admin || ports === 0 ? [] : ['CAP_NET_ADMIN'])];
   if (missing.length === 0) return;
   const mend = 'run it as root, or with these capabilities (AmbientCapabilities= of its unit)';
   throw new Exit(EXIT_PERMISSION, `not permitted: evbd needs ${missing.join(' and ')}; ${mend}`);

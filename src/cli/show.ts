@@ -36,7 +36,7 @@ function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Termin
   if (leak !== 'none') page.field('leak', `${leak}: ${leakReason}`, leak === 'open' ? 'yellow' : 'dim');
   if (members.length > 0) page.field('members', `${members.join(', ')} (these carry its frames)`);
   const { otherPeers, ...one } = peer;
-  page.field('peer', peerText(one));
+  page.pairs('peer', peerText(one));
   if (otherPeers !== undefined) page.field('', othersText(Number(otherPeers)), 'yellow');
   page.field('protocol', PROTOCOL[protocol] ?? protocol);
   page.field('VSIs', census(vsis.filter((vsi) => vsi.link === name)));
@@ -50,9 +50,9 @@ function linkText(link: LinkStatus, vsis: readonly VsiStatus[], terminal: Termin
   // Of very many D-Bus tells the first and their number.
   const more = Math.max(slaves.length, counters['slaves'] ?? 0) - SLAVES_SHOWN;
   if (more > 0) page.field('', `and ${more} more (evbctl status ${name} --json)`);
-  if (Object.keys(timers).length > 0) page.field('timers', timersText(timers));
+  if (Object.keys(timers).length > 0) page.pairs('timers', timersText(timers));
   const counts = Object.entries(counters).filter(([, count]) => count > 0);
-  page.field('counters', counts.map(([counter, count]) => `${counter} ${count}`).join(', ') || 'all zero');
+  page.pairs('counters', counts.map(([counter, count]) => `${counter} ${count}`).join(', ') || 'all zero');
   return page.text();
 }
 
@@ -299,7 +299,15 @@ class Page {
   }
 
   field(name: string, value: string, colour?: Colour): void {
-    const [first = '', ...more] = this.#wrapped(value, FIELD + 2);
+    this.#put(name, this.#wrapped(value, FIELD + 2), colour);
+  }
+
+  /** Names with their values, behind commas. */
+  pairs(name: string, value: string): void {
+    this.#put(name, this.#wrappedPairs(value, FIELD + 2));
+  }
+
+  #put(name: string, [first = '', ...more]: readonly string[], colour?: Colour): void {
     this.#lines.push(`  ${name.padEnd(FIELD)}${paint(this.#terminal, colour, first)}`);
     for (const line of more) this.#lines.push(`  ${' '.repeat(FIELD)}${line}`);
   }
@@ -310,7 +318,7 @@ class Page {
 
   /** Lines behind the first are indented. */
   hanging(columns: number, text: string, colour?: Colour): void {
-    for (const [i, line] of this.#wrapped(text, columns).entries())
+    for (const [i, line] of this.#wrappedPairs(text, columns).entries())
       this.#lines.push(paint(this.#terminal, colour, i === 0 ? line : `${' '.repeat(columns)}${line}`));
   }
 
@@ -318,13 +326,21 @@ class Page {
     return this.#lines.map((line) => `${line.trimEnd()}\n`).join('');
   }
 
-  /** Broken behind commas where there are any, so that the name and the value of a pair stay together. */
   #wrapped(text: string, indent: number): string[] {
+    return wrap(this.#shown(text), this.#terminal.columns - indent);
+  }
+
+  /** Broken behind commas where there are any, so that the name and the value of a pair stay together. */
+  #wrappedPairs(text: string, indent: number): string[] {
+    const shown = this.#shown(text);
+    if (!shown.includes(', ')) return this.#wrapped(text, indent);
     const width = this.#terminal.columns - indent;
-    const shown = printable(this.#terminal, this.#terminal.unicode ? text : text.replaceAll('µ', 'u'));
-    if (!shown.includes(', ')) return wrap(shown, width);
     // A blank that must not break is, for as long as it takes, a character that no text has here.
     const pairs = shown.replace(/(?<!,) /g, '\0');
     return wrap(pairs, width, true).flatMap((line) => wrap(line.replaceAll('\0', ' '), width));
+  }
+
+  #shown(text: string): string {
+    return printable(this.#terminal, this.#terminal.unicode ? text : text.replaceAll('µ', 'u'));
   }
 }

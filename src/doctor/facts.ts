@@ -2,6 +2,7 @@
 
 import type { MacAddress } from '../../protocols/octets/index.ts';
 import type { Link } from '../../protocols/rtnetlink/index.ts';
+import type { Capabilities } from '../capabilities.ts';
 import type { Config, PortConfig, UplinkConfig } from '../config/config.ts';
 import type { LinkStatus, SlaveStatus, VsiStatus } from '../model.ts';
 
@@ -49,13 +50,6 @@ export type ConfigurationFact =
   | { problems: readonly string[] }
   | { missing: true }
   | Unknown;
-
-export interface Capabilities {
-  admin: boolean;
-  raw: boolean;
-  broadcast: boolean;
-  system: boolean;
-}
 
 export type DaemonFact =
   | {

@@ -6,30 +6,14 @@ import { extname, isAbsolute, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import type { Link } from '../../protocols/rtnetlink/index.ts';
+import { type Capabilities, parseCapabilities } from '../capabilities.ts';
 import { type Config, ConfigError, loadConfig } from '../config/config.ts';
 import { hasCode } from '../kernel/kernel-error.ts';
 import type { LinkStatus, SlaveStatus } from '../model.ts';
 import { quoted } from '../shell.ts';
 import { AgentFinder, configOf, DEFAULT_FILE, findEvbd, isBelieved } from './agents.ts';
-import type {
-  Capabilities,
-  ConfigurationFact,
-  DaemonFact,
-  Facts,
-  Firmware,
-  Ipv6,
-  LinkFacts,
-  Unknown,
-} from './facts.ts';
-import {
-  parseAge,
-  parseCapabilities,
-  parseDuplicate,
-  parseGroups,
-  processOf,
-  readLink,
-  readText,
-} from './procfs.ts';
+import type { ConfigurationFact, DaemonFact, Facts, Firmware, Ipv6, LinkFacts, Unknown } from './facts.ts';
+import { parseAge, parseDuplicate, parseGroups, processOf, readLink, readText } from './procfs.ts';
 
 export interface GatherOptions {
   /** Absent: that of the evbd that runs, or the usual one. */

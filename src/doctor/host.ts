@@ -1,7 +1,8 @@
 /** Checks of the host: programs, configuration, daemon, rights. */
 
+import type { Capabilities } from '../capabilities.ts';
 import { quoted } from '../shell.ts';
-import { type Capabilities, type Facts, isUnknown } from './facts.ts';
+import { type Facts, isUnknown } from './facts.ts';
 import { Check, type Finding, listed, named } from './findings.ts';
 
 const OLDEST_NODE = 20;

@@ -12,14 +12,8 @@ import {
   statfsSync,
 } from 'node:fs';
 import process from 'node:process';
-import type { Capabilities } from './facts.ts';
 
 const FILE_MAX = 1024 * 1024;
-/** capabilities(7) */
-const CAP_NET_BROADCAST = 11n;
-const CAP_NET_ADMIN = 12n;
-const CAP_NET_RAW = 13n;
-const CAP_SYS_ADMIN = 21n;
 
 /** open(2), which Node has no name for: the file is held and nothing of it is touched, as to open a device may do something already. */
 const O_PATH = 0o10000000;
@@ -141,19 +135,6 @@ export function list(folder: string): string[] {
   } catch {
     return [];
   }
-}
-
-/** Of /proc/PID/status. */
-export function parseCapabilities(status: string | undefined): Capabilities | undefined {
-  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status ?? '')?.[1];
-  if (effective === undefined) return undefined;
-  const has = (bit: bigint) => ((BigInt(`0x${effective}`) >> bit) & 1n) === 1n;
-  return {
-    admin: has(CAP_NET_ADMIN),
-    raw: has(CAP_NET_RAW),
-    broadcast: has(CAP_NET_BROADCAST),
-    system: has(CAP_SYS_ADMIN),
-  };
 }
 
 export interface PacketSocketEntry {

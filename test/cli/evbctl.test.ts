@@ -482,6 +482,19 @@ describe.runIf(needs({ programs: ['dbus-daemon'] }))('with a daemon', () => {
     for (const line of stdout.split('\n')) expect(line.length).toBeLessThan(81);
   });
 
+  test('status: a reason is broken at blanks, names stay with their values', async () => {
+    const relayReason = 'the bridge, which has said so three times by now, cannot reflect, whatever is asked';
+    const counters = { framesReceivedOfSomebody: 1, framesReceivedOfNobody: 2, framesReceivedOfAll: 3 };
+    daemon.putLink(link('eth1', { relay: 'refused', relayReason, counters }));
+    const { stdout } = await run(['status']);
+    expect(stdout).toContain(`  relay      refused: the bridge, which has said so three times by now, cannot
+             reflect, whatever is asked
+`);
+    expect(stdout).toContain(`  counters   framesReceivedOfSomebody 1, framesReceivedOfNobody 2,
+             framesReceivedOfAll 3
+`);
+  });
+
   test('status of what is not there, and of nothing', async () => {
     const { code, stderr } = await run(['status', 'eth9']);
     oneLine(stderr, /eth9 is no link of evbd; configured are: eth1/);

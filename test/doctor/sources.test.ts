@@ -7,13 +7,13 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseCapabilities } from '../../src/capabilities.ts';
 import { isEvbd, lldpadTransmits, networkdTransmits } from '../../src/doctor/agents.ts';
 import { callOf } from '../../src/doctor/gather.ts';
 import { lldpduOf } from '../../src/doctor/listen.ts';
 import {
   listWithin,
   parseAge,
-  parseCapabilities,
   parseDuplicate,
   parseGroups,
   parsePacketSockets,
