@@ -68,87 +68,91 @@ function alone(side: Side, dialect: 'ratified' | 'draft' = 'ratified'): Wire {
   return wire;
 }
 
-describe.each(SIDES)('somebody who takes the place of a silent peer of the %s', (side) => {
-  describe.each(DIALECTS)('%s', (dialect) => {
-    it.each([
-      ['with a name of his own', EVIL],
-      ["with the peer's name", macOf(other(side))],
-    ])('%s gives it back when the peer speaks', (_, identity) => {
-      const wire = alone(side, dialect);
-      wire.stranger(side, says(deaf(side, dialect), EVIL, identity));
-      expect(peerOf(wire, side)).toBe(EVIL);
-      wire.passes = () => true;
-      wire.pass(31 * SECOND);
-      expect(peerOf(wire, side)).toBe(macOf(other(side)));
-      expect(wire.notices.at(-1)).toContain('the EVB peer of before is back');
-      wire.pass(MINUTE);
-      expect(associated(wire)).toBe(BOTH);
+describe.each(SIDES)(
+  'somebody who takes the place of a silent peer of the %s',
+  { timeout: 60_000 },
+  (side) => {
+    describe.each(DIALECTS)('%s', (dialect) => {
+      it.each([
+        ['with a name of his own', EVIL],
+        ["with the peer's name", macOf(other(side))],
+      ])('%s gives it back when the peer speaks', (_, identity) => {
+        const wire = alone(side, dialect);
+        wire.stranger(side, says(deaf(side, dialect), EVIL, identity));
+        expect(peerOf(wire, side)).toBe(EVIL);
+        wire.passes = () => true;
+        wire.pass(31 * SECOND);
+        expect(peerOf(wire, side)).toBe(macOf(other(side)));
+        expect(wire.notices.at(-1)).toContain('the EVB peer of before is back');
+        wire.pass(MINUTE);
+        expect(associated(wire)).toBe(BOTH);
+      });
+
+      it('gives it back though he forges what shows that he hears us', () => {
+        const wire = alone(side, dialect);
+        wire.stranger(side, says(forged(wire, side)));
+        wire.passes = () => true;
+        wire.pass(31 * SECOND);
+        expect(peerOf(wire, side)).toBe(macOf(other(side)));
+      });
     });
 
-    it('gives it back though he forges what shows that he hears us', () => {
-      const wire = alone(side, dialect);
-      wire.stranger(side, says(forged(wire, side)));
-      wire.passes = () => true;
-      wire.pass(31 * SECOND);
-      expect(peerOf(wire, side)).toBe(macOf(other(side)));
+    it('gives it back after the daemon was replaced, and after the link was down', () => {
+      for (const begin of [
+        (wire: Wire) => (side === 'station' ? wire.replaceStation() : wire.replaceBridge()),
+        (wire: Wire) => wire.down().up(),
+      ]) {
+        const wire = alone(side);
+        begin(wire);
+        wire.stranger(side, says(forged(wire, side)));
+        expect(peerOf(wire, side)).toBe(EVIL);
+        wire.passes = () => true;
+        wire.pass(31 * SECOND);
+        expect([peerOf(wire, side), associated(wire)]).toEqual([macOf(other(side)), BOTH]);
+      }
     });
-  });
 
-  it('gives it back after the daemon was replaced, and after the link was down', () => {
-    for (const begin of [
-      (wire: Wire) => (side === 'station' ? wire.replaceStation() : wire.replaceBridge()),
-      (wire: Wire) => wire.down().up(),
-    ]) {
+    it('who was the peer before this one takes it no more than once in the time of a trial', () => {
       const wire = alone(side);
-      begin(wire);
-      wire.stranger(side, says(forged(wire, side)));
-      expect(peerOf(wire, side)).toBe(EVIL);
+      wire.give(vsiKey(command));
+      // Whose place it is comes and goes.
+      wire.passes = () => true;
+      wire.tampers = (from, frame) => (from === side ? frame : named(frame, EVIL));
+      wire.pass(2 * MINUTE);
+      const back = says(forged(wire, side), macOf(other(side)), macOf(other(side)), 1);
+      const since = wire.now;
+      const taken: number[] = [];
+      for (let second = 0; second < 300; second++) {
+        wire.stranger(side, back);
+        const before = peerOf(wire, side);
+        wire.pass(SECOND);
+        if (peerOf(wire, side) !== before) taken.push(wire.now - since);
+      }
+      expect(taken).toHaveLength(4);
+    });
+
+    it('with seven more of his kind gives it back at once', () => {
+      const wire = alone(side);
+      for (let n = 0; n < 8; n++)
+        wire.stranger(side, says(forged(wire, side), `52:54:00:66:66:0${n}` as MacAddress));
+      expect(wire[side].port!.lldp.neighbours.size).toBe(8);
       wire.passes = () => true;
       wire.pass(31 * SECOND);
-      expect([peerOf(wire, side), associated(wire)]).toEqual([macOf(other(side)), BOTH]);
-    }
-  });
+      expect(peerOf(wire, side)).toBe(macOf(other(side)));
+    });
 
-  it('who was the peer before this one takes it no more than once in the time of a trial', () => {
-    const wire = alone(side);
-    wire.give(vsiKey(command));
-    // Whose place it is comes and goes.
-    wire.passes = () => true;
-    wire.tampers = (from, frame) => (from === side ? frame : named(frame, EVIL));
-    wire.pass(2 * MINUTE);
-    const back = says(forged(wire, side), macOf(other(side)), macOf(other(side)), 1);
-    const since = wire.now;
-    const taken: number[] = [];
-    for (let second = 0; second < 300; second++) {
-      wire.stranger(side, back);
-      const before = peerOf(wire, side);
-      wire.pass(SECOND);
-      if (peerOf(wire, side) !== before) taken.push(wire.now - since);
-    }
-    expect(taken).toHaveLength(4);
-  });
-
-  it('with seven more of his kind gives it back at once', () => {
-    const wire = alone(side);
-    for (let n = 0; n < 8; n++)
-      wire.stranger(side, says(forged(wire, side), `52:54:00:66:66:0${n}` as MacAddress));
-    expect(wire[side].port!.lldp.neighbours.size).toBe(8);
-    wire.passes = () => true;
-    wire.pass(31 * SECOND);
-    expect(peerOf(wire, side)).toBe(macOf(other(side)));
-  });
-
-  it('has it after a day of silence, once he has shown that he hears us', () => {
-    const wire = alone(side).pass(24 * HOUR);
-    // Else ECP would tell.
-    wire.give(vsiKey(command));
-    wire.stranger(side, says(forged(wire, side)));
-    wire.passes = () => true;
-    wire.pass(5 * MINUTE);
-    expect(peerOf(wire, side)).toBe(EVIL);
-    expect(wire[side].port!.rivals).toHaveLength(1);
-  });
-});
+    it('has it after a day of silence, once he has shown that he hears us', () => {
+      const wire = alone(side).pass(24 * HOUR);
+      // Else ECP would tell.
+      wire.give(vsiKey(command));
+      wire.stranger(side, says(forged(wire, side)));
+      wire.passes = () => true;
+      wire.pass(5 * MINUTE);
+      expect(peerOf(wire, side)).toBe(EVIL);
+      expect(wire[side].port!.rivals).toHaveLength(1);
+    });
+  },
+);
 
 describe.each(SIDES)('somebody who is there before any peer of the %s', (side) => {
   it.each(DIALECTS)('%s: gives way to one that hears us, after his time of trial', (dialect) => {
@@ -259,7 +263,7 @@ describe('ECP', () => {
   });
 });
 
-describe('another switch in the place of the one before', () => {
+describe('another switch in the place of the one before', { timeout: 60_000 }, () => {
   const NEW = '02:00:00:00:00:03' as MacAddress;
   /** The bridge has another address and another name from now on. */
   function exchanged(wire: Wire): Wire {
