@@ -14,6 +14,8 @@ export interface ProvenPeer {
 
 /** Milliseconds that a peer which is not heard is remembered: long enough for a switch that is being mended. */
 const REMEMBERED = 24 * 3_600_000;
+/** ECPDUs given up one after the other, from the first on: one may be lost, and lldpad is slow on a busy machine. */
+const GIVEN_UP = 3;
 /** What is told of it for whoever keeps it may be old by so much. */
 const REFRESHED = 3_600_000;
 
@@ -26,7 +28,7 @@ export function recalled(proven: ProvenPeer | undefined, now: number): ProvenPee
  * Which neighbour that speaks EVB is the peer: the first, while it lives (lldp.md 6). But a guest behind a reflecting port can
  * send EVB TLVs too, so the place is lost to who has shown that it hears us by one that has not:
  *  - to the peer of before, at once, but not twice within the time of a trial;
- *  - to one that acknowledges the ECPDU which the peer, that has never acknowledged any, does not;
+ *  - to one that acknowledges an ECPDU, by a peer that has never acknowledged any of several;
  *  - to one whose TLV shows it, by a peer whose TLV does not within its time of trial.
  * Else each step is one up, so nobody is displaced in turn. What is shown can be forged by who listens; being the first cannot.
  */
@@ -40,8 +42,10 @@ export class PeerChoice {
   #settledUntil = Number.NEGATIVE_INFINITY;
   /** Neighbours whose TLV has shown that they hear us. */
   readonly #hearing = new Set<string>();
-  /** What the peer has done about our ECPDUs. */
-  #ecp: 'untried' | 'acknowledged' | 'ignored' = 'untried';
+  /** The peer has acknowledged an ECPDU. */
+  #acknowledges = false;
+  /** ECPDUs that it has not, before the first that it has. */
+  #ignored = 0;
   /** Another neighbour that has acknowledged the ECPDU under way. */
   #acknowledgedBy: string | undefined;
 
@@ -85,13 +89,13 @@ export class PeerChoice {
       this.#acknowledgedBy ??= neighbour.key;
       return;
     }
-    this.#ecp = 'acknowledged';
+    this.#acknowledges = true;
     this.#remember(neighbour, now);
   }
 
   /** ECP has given up the ECPDU under way. */
   gaveUp(): void {
-    if (this.#ecp === 'untried') this.#ecp = 'ignored';
+    this.#ignored++;
   }
 
   advance(now: number): void {
@@ -130,7 +134,8 @@ export class PeerChoice {
     this.#key = peer?.key;
     this.#trialEnds = now + trial;
     this.#onTrial = peer !== undefined;
-    this.#ecp = answers ? 'acknowledged' : 'untried';
+    this.#acknowledges = answers;
+    this.#ignored = 0;
     this.#acknowledgedBy = undefined;
     if (peer !== undefined) this.#remember(peer, now);
   }
@@ -146,13 +151,14 @@ export class PeerChoice {
 
   /** It has acknowledged nothing of what we sent it, now or before. */
   get ignores(): boolean {
-    return this.#ecp === 'ignored' && !(this.#proven?.key === this.#key && this.#proven?.acknowledges);
+    const before = this.#proven?.key === this.#key && this.#proven?.acknowledges;
+    return this.#ignored >= GIVEN_UP && !this.#acknowledges && !before;
   }
 
   /** It has shown that it hears us, since it is the peer or before. */
   get #shown(): boolean {
     if (this.#key === undefined) return false;
-    return this.#ecp === 'acknowledged' || this.#hearing.has(this.#key) || this.#proven?.key === this.#key;
+    return this.#acknowledges || this.#hearing.has(this.#key) || this.#proven?.key === this.#key;
   }
 
   /** The first one that has shown that it hears us stays the one that is remembered, until it has been silent for long. */
@@ -161,7 +167,7 @@ export class PeerChoice {
     const before = this.#proven;
     if (before !== undefined && before.key !== key && now < before.until) return;
     const same = before?.key === key ? before : undefined;
-    const acknowledges = this.#ecp === 'acknowledged' || same?.acknowledges === true;
+    const acknowledges = this.#acknowledges || same?.acknowledges === true;
     const until = now + REMEMBERED;
     if (same !== undefined && same.acknowledges === acknowledges && until < same.until + REFRESHED) return;
     this.#proven = { key, source, acknowledges, until };

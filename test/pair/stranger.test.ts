@@ -47,7 +47,7 @@ function says(more: Partial<Lldpdu>, source = EVIL, identity = source, ttl = 655
 }
 
 const wired = (dialect: 'ratified' | 'draft' | 'auto' = 'ratified') =>
-  new Wire({ protocol: dialect }, { protocol: dialect });
+  new Wire({ protocol: dialect, peer: 'auto' }, { protocol: dialect });
 const peerOf = (wire: Wire, side: Side) => wire[side].port!.peerMac;
 const command = guest(1, 'associate', { idFormat: VSIID_UUID });
 const associated = (wire: Wire) =>
@@ -209,7 +209,10 @@ describe('ECP', () => {
   it('that the peer does not acknowledge and another neighbour does makes that one the peer, for good', () => {
     const wire = misled();
     const ticket = wire.ask(command);
-    wire.pass(2 * SECOND);
+    // Two are not enough.
+    wire.pass(1.9 * SECOND);
+    expect(peerOf(wire, 'station')).toBe(EVIL);
+    wire.pass(SECOND);
     expect(peerOf(wire, 'station')).toBe(BRIDGE);
     expect(wire.notices.at(-1)).toContain('another neighbour acknowledges ECP');
     expect(wire.settled.get(ticket)?.error).toBeUndefined();
@@ -230,6 +233,21 @@ describe('ECP', () => {
     wire.give(vsiKey(command));
     wire.pass(5 * SECOND);
     expect([peerOf(wire, 'station'), wire.station.port!.counters.ecpForeign > 0]).toEqual([BRIDGE, true]);
+  });
+
+  it('that a peer which is slow at first does not acknowledge leaves it where it is', () => {
+    const wire = wired().up().pass(10);
+    wire.stranger('station', says(forged(wire, 'station')));
+    const start = wire.now;
+    // The stranger acknowledges what the bridge does not hear.
+    wire.tampers = (from, frame) =>
+      from === 'bridge' && isEcp(frame) && wire.now < start + 1.5 * SECOND
+        ? { ...frame, source: EVIL }
+        : frame;
+    wire.ask(command);
+    wire.pass(10 * SECOND);
+    expect([peerOf(wire, 'station'), wire.station.port!.ecpCounters.txErrors]).toEqual([BRIDGE, 2]);
+    expect(associated(wire)).toBe(BOTH);
   });
 
   it('that nobody acknowledges makes nobody the peer', () => {
