@@ -290,10 +290,9 @@ export class Port {
     if (!this.#enabled) return Number.POSITIVE_INFINITY;
     const held =
       this.outbox.size > 0 && this.#transmitter.idle ? this.#heldUntil() : Number.POSITIVE_INFINITY;
-    const found =
-      this.#protocol === 'auto'
-        ? this.#finder.deadline(this.#lldpTiming.msgTxInterval)
-        : Number.POSITIVE_INFINITY;
+    const found = this.#findsDialect
+      ? this.#finder.deadline(this.#lldpTiming.msgTxInterval)
+      : Number.POSITIVE_INFINITY;
     const machines = Math.min(
       this.lldp.nextDeadline(),
       this.#transmitter.nextDeadline(),
@@ -441,8 +440,12 @@ export class Port {
     return DRAFT_AFTER * this.#lldpTiming.msgTxInterval;
   }
 
+  get #findsDialect(): boolean {
+    return this.#protocol === 'auto' && this.#evb !== undefined;
+  }
+
   #findDialect(now: number): PortEffect[] {
-    if (this.#protocol !== 'auto' || this.#evb === undefined) return [];
+    if (!this.#findsDialect) return [];
     const present = this.#dialect.name;
     // With the timers of the standard even an honest peer may be too slow.
     const trusted = this.#choice.trusted && !(present === 'draft' && this.#choice.ignores);

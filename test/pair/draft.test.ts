@@ -335,6 +335,14 @@ describe('protocol: auto (interop-notes.md 1)', () => {
     },
   );
 
+  it('a link whose EVB is turned off meanwhile waits for nothing', () => {
+    const wire = draft({ protocol: 'auto' }).up().pass(SECOND);
+    wire.setStationPolicy({ evb: false });
+    const after = wire.now + 2 * FOUND;
+    wire.station.advance(after);
+    expect(wire.station.nextDeadline()).toBeGreaterThan(after);
+  });
+
   it('auto on both sides is ratified', () => {
     const wire = draft({ protocol: 'auto' }, { protocol: 'auto' })
       .up()
