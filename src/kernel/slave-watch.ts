@@ -69,8 +69,8 @@ interface Candidate {
 const NAMESPACE_FOLDERS = ['/run/netns', '/run/docker/netns', '/var/run/netns'];
 /** VLAN devices on top of each other; the kernel takes less. */
 const NESTING_MAX = 8;
-/** Rest after a search, in times that it took: who moves a slave to and fro without end does not keep us busy. */
-const SEARCH_REST = 9;
+/** Rest after what others can cause without end, in times the CPU that it took. */
+const REST = 9;
 /** Foreign interfaces looked up one by one. */
 const VERIFIED_AT_ONCE = 64;
 /** Foreign interfaces that are remembered to have left while there are questions. */
@@ -93,6 +93,8 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
   #ended = 0;
   #heard = 0;
   #told = false;
+  /** After `changed`. */
+  #quiet: NodeJS.Timeout | undefined;
   /** Events were lost: slaves elsewhere may have changed or gone without a word. */
   #lost = false;
   /** Foreign interfaces that are being looked up; true: more was heard of them since. */
@@ -151,6 +153,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#quiet);
     if (this.#search === undefined) this.#rested();
   }
 
@@ -233,7 +236,7 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
       this.#search = undefined;
       // On a busy machine a search takes long without doing much.
       const { user, system } = process.cpuUsage(begun);
-      this.#rest = setTimeout(() => this.#rested(), (SEARCH_REST * (user + system)) / 1_000);
+      this.#rest = setTimeout(() => this.#rested(), (REST * (user + system)) / 1_000);
       if (this.#closed) this.#rested();
     });
     return this.#search;
@@ -654,15 +657,27 @@ export class SlaveWatch extends EventEmitter<{ changed: []; trouble: [text: stri
     this.emit('trouble', `interfaces in other network namespaces may be missed: ${text}`);
   }
 
-  /** Once for all that comes within one turn. */
+  /** Once for all that comes within one turn, or until the rest is over. */
   #tell(): void {
     this.#table = undefined;
     if (this.#told || this.#closed) return;
     this.#told = true;
-    setImmediate(() => {
-      this.#told = false;
-      if (!this.#closed) this.emit('changed');
-    });
+    if (this.#quiet === undefined) setImmediate(() => this.#emit());
+  }
+
+  #emit(): void {
+    if (this.#closed) return;
+    this.#told = false;
+    const begun = process.cpuUsage();
+    this.emit('changed');
+    const { user, system } = process.cpuUsage(begun);
+    this.#quiet = setTimeout(
+      () => {
+        this.#quiet = undefined;
+        if (this.#told) this.#emit();
+      },
+      (REST * (user + system)) / 1_000,
+    );
   }
 }
 

@@ -1,3 +1,4 @@
+import { KernelError } from '../kernel/kernel-error.ts';
 import type { Slave, SwitchedSlave } from '../kernel/slave-watch.ts';
 import { Rounds } from './rounds.ts';
 
@@ -29,6 +30,8 @@ export class ModeKeeper {
   readonly #switched = new Map<number, SwitchedSlave>();
   /** What could not be done, and why; not tried again until something is another. */
   readonly #refused = new Map<number, { what: string; reason: string }>();
+  /** Causes that the log has: slaves that come and go without end do not fill it. */
+  readonly #said = new Set<string>();
   #left: SwitchedSlave[];
   /** What the journal has now. */
   #written: string;
@@ -55,7 +58,10 @@ export class ModeKeeper {
 
   /** Slaves or the wish have changed. `anew`: what could not be done is worth another try. */
   reshape(anew = false): void {
-    if (anew) this.#refused.clear();
+    if (anew) {
+      this.#refused.clear();
+      this.#said.clear();
+    }
     this.#rounds.due();
   }
 
@@ -170,7 +176,7 @@ export class ModeKeeper {
     if (mistaken) this.#options.changed();
   }
 
-  /** Says what is wrong once for all slaves with which it is. */
+  /** Says each cause once, for the first slave that has it: the text has its name. */
   async #try(slave: Slave, mode: 'vepa' | 'bridge', act: () => Promise<void>): Promise<boolean> {
     const { serial, index, namespaceId, mac } = slave;
     const what = `${mode} ${namespaceId} ${index} ${mac}`;
@@ -181,9 +187,10 @@ export class ModeKeeper {
       return true;
     } catch (error) {
       const reason = (error as Error).message;
-      const said = [...this.#refused.values()].some((other) => other.reason === reason);
+      const cause = error instanceof KernelError ? error.code : reason;
       this.#refused.set(serial, { what, reason });
-      if (!said) this.#options.warn(reason);
+      if (!this.#said.has(cause)) this.#options.warn(reason);
+      this.#said.add(cause);
       this.#options.changed();
       return false;
     }

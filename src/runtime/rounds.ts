@@ -2,7 +2,7 @@ import { Alarm, now } from './clock.ts';
 
 /**
  * One round at a time, always toward the newest wish: however often wishes change, one round is under way and one is due. What is
- * due while `may` says no waits until it is asked for again.
+ * due while `may` says no waits until it is asked for again, or for `resume`.
  */
 export class Rounds {
   readonly #round: () => Promise<void>;
@@ -19,6 +19,11 @@ export class Rounds {
   /** The wish has changed. */
   due(): void {
     this.#due = true;
+    this.resume();
+  }
+
+  /** `may` may say yes by now. */
+  resume(): void {
     if (this.#goesOn) this.#running ??= this.#run();
   }
 

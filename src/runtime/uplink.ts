@@ -1,5 +1,7 @@
+import process from 'node:process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CAPABILITY_STATION_ONLY } from '../../protocols/lldp-codec/index.ts';
+import type { MacAddress } from '../../protocols/octets/index.ts';
 import type { VdpRequest, VsiCommand } from '../../protocols/vdp/index.ts';
 import { VSIID_UUID, vsiKey } from '../../protocols/vdp/index.ts';
 import type { UplinkConfig } from '../config/config.ts';
@@ -30,6 +32,9 @@ import { probeReport, slaveStatus, vsiStatus } from './status.ts';
 const DEFAULT_TIMEOUT = 20_000;
 /** Of putting the rules into force; slaves that change without end, as a container can make them do, wait for the next. */
 const ROUNDS_PER_SECOND = 20;
+/** After a round, in times the CPU that it took, for slaves beyond the limits cost too; and no longer than so many milliseconds. */
+const REST = 9;
+const REST_MAX = 5_000;
 /** Milliseconds until what the store has not taken is tried again. */
 const STORE_RETRY = 5_000;
 /** Slaves that status tells of; how many there are is counted. */
@@ -72,8 +77,15 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   #verdict: Verdict['slaves'] = new Map();
   readonly #rounds = new Rounds(
     () => this.#round(),
-    () => this.#ruled,
+    () => this.#ruled && !this.#resting,
   );
+  /** The uplink's when the rules were last put into force. */
+  #macRuled: MacAddress | undefined;
+  #resting = false;
+  readonly #restAlarm = new Alarm(() => {
+    this.#resting = false;
+    this.#rounds.resume();
+  });
   readonly #pace = new TokenBucket(ROUNDS_PER_SECOND, now());
   readonly #retryAlarm = new Alarm(() => this.#rounds.due());
   /** Slaves that the limits leave without VSI, and whether the log has said so. */
@@ -133,6 +145,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     this.closed('evbd ends');
     await Promise.all([this.#rounds.close(), this.#modes.close()]);
     this.#retryAlarm.cancel();
+    this.#restAlarm.cancel();
   }
 
   override async recall(): Promise<void> {
@@ -223,6 +236,10 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     }
   }
 
+  protected override kernelChanged(): void {
+    if (this.link?.mac !== this.#macRuled) this.#rounds.due();
+  }
+
   protected override closed(reason: string): void {
     this.#prober?.abort(this.#notReady(`the probe was given up: ${reason}`));
   }
@@ -264,11 +281,17 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
   async #round(): Promise<void> {
     while (!this.#pace.take(now())) await pause(1000 / ROUNDS_PER_SECOND);
     if (!this.#ruled) return;
+    const begun = process.cpuUsage();
     try {
       await this.#judge(this.#slaves!);
     } catch (error) {
       this.log('error', `rules are not put into force: ${(error as Error).message}`);
     }
+    const { user, system } = process.cpuUsage(begun);
+    const rest = Math.min(REST_MAX, (REST * (user + system)) / 1_000);
+    if (rest < 1) return;
+    this.#resting = true;
+    this.#restAlarm.set(now() + rest);
   }
 
   async #judge(slaves: readonly Slave[]): Promise<void> {
@@ -276,6 +299,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
     const auto = config.slaves === 'auto';
     const again = this.#again;
     this.#again = false;
+    this.#macRuled = this.link?.mac;
     const verdict = this.#association.judge(
       auto ? slaves.map((slave) => ruledSlave(slave, this.#modes.switched(slave))) : [],
       rules,
@@ -283,6 +307,7 @@ export class Uplink extends LinkDriver<StationEffect, StationVsi> {
       (filters, attempt) => ({ idFormat: VSIID_UUID, id: derivedId(filters, attempt) }),
       again,
       { perUplink: limits['slaves-per-uplink'], perNamespace: limits['slaves-per-namespace'] },
+      this.#macRuled,
     );
     this.#verdict = verdict.slaves;
     this.#sayBeyond(verdict.beyond);

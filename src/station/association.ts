@@ -90,6 +90,7 @@ export class Association {
     deriveId: DeriveId,
     again: boolean,
     bounds: SlaveBounds,
+    uplinkMac: MacAddress | undefined,
   ): Verdict {
     const verdict: Verdict = { want: [], unwant: [], slaves: new Map(), beyond: 0 };
     const others = new Map<FilterEntry['mac'], { entry: FilterEntry; vsi: StationVsi }[]>();
@@ -112,7 +113,7 @@ export class Association {
     );
     const claims: Claim[] = [];
     for (const slave of slaves) {
-      const found = pairOf(slave, rules);
+      const found = pairOf(slave, rules, uplinkMac);
       if ('reason' in found) {
         verdict.slaves.set(slave.serial, found);
         continue;
@@ -260,10 +261,15 @@ function nameOf({ name, namespaceId }: RuledSlave): string {
   return namespaceId === undefined ? name : `${name} in namespace ${namespaceId}`;
 }
 
-function pairOf(slave: RuledSlave, rules: readonly Rule[]): Omit<Pair, 'serials'> | { reason: string } {
+function pairOf(
+  slave: RuledSlave,
+  rules: readonly Rule[],
+  uplinkMac: MacAddress | undefined,
+): Omit<Pair, 'serials'> | { reason: string } {
   if (!slave.vepa) return { reason: 'not in VEPA mode' };
   const { mac } = slave;
   if (mac === undefined) return { reason: 'it has no MAC address' };
+  if (mac === uplinkMac && !slave.sharesMac) return { reason: 'it has the MAC address of the uplink' };
   const rule = rules.find((candidate) => ruleMatches(candidate.mac, mac));
   if (rule === undefined) return { reason: 'no rule matches it' };
   return { filter: { mac, vid: slave.vid ?? rule.profile.vlan ?? 0 }, rule };

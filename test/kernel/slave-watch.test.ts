@@ -225,6 +225,31 @@ describe('slave watch', () => {
     kernel.watch.close();
   });
 
+  it('what changes without end is told with rests, the newest at the end', async () => {
+    const kernel = new Kernel();
+    kernel.namespaces.set(1, [slave(5, '52:54:00:00:00:01')]);
+    await kernel.watch.start();
+    await vi.advanceTimersByTimeAsync(1_000);
+    const told: string[] = [];
+    kernel.watch.on('changed', () => told.push(...kernel.slaves));
+    for (let n = 10; n < 20; n++) {
+      kernel.hears(1, slave(5, `52:54:00:00:00:${n}`));
+      await turns(3);
+    }
+    expect(told).toEqual(['1 52:54:00:00:00:10']);
+    await vi.advanceTimersByTimeAsync(89);
+    expect(told).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(told.slice(1)).toEqual(['1 52:54:00:00:00:19']);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(told).toHaveLength(2);
+    kernel.hears(1, slave(5, '52:54:00:00:00:20'));
+    await turns(3);
+    expect(told).toHaveLength(3);
+    kernel.watch.close();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   it('an uplink that is told of without a difference is a reason to search; what cannot be one is none', async () => {
     const kernel = new Kernel();
     await kernel.watch.start();

@@ -1,6 +1,7 @@
 /** Which slaves the fall-back touches, above all those that an earlier run left; with a kernel that is not. */
 
 import { beforeEach, describe, expect, it } from 'vitest';
+import { KernelError } from '../../src/kernel/kernel-error.ts';
 import type { Slave, SwitchedSlave } from '../../src/kernel/slave-watch.ts';
 import { ModeKeeper } from '../../src/runtime/mode-keeper.ts';
 
@@ -171,6 +172,25 @@ describe('mode keeper', () => {
   });
 
   describe('what is refused', () => {
+    it('is said once for what comes and goes, whatever its name; for another cause, or anew, again', async () => {
+      const refused = (serial: number, code: string) => {
+        slaves = [slave(serial)];
+        refuse = new KernelError(`set mv${serial} to macvlan mode bridge`, code, 'no');
+      };
+      const said = () => done.filter((what) => what.startsWith('warn')).length;
+      const modes = keeper();
+      for (let serial = 1; serial < 5; serial++) {
+        refused(serial, 'EOPNOTSUPP');
+        await round(modes);
+      }
+      expect(said()).toBe(1);
+      refused(5, 'EBUSY');
+      await round(modes);
+      expect(said()).toBe(2);
+      await round(modes, true);
+      expect(said()).toBe(3);
+    });
+
     it('is said once for all slaves, shown for each, and not tried again until something is another', async () => {
       slaves = [slave(1, { namespaceId: 1 }), slave(2, { namespaceId: 1 }), slave(3)];
       let tries = 0;

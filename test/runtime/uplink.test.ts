@@ -1,6 +1,6 @@
 /** What users ask of an uplink while the store is slow and the machine goes on. */
 
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest';
 import { parseConfig, type UplinkConfig } from '../../src/config/config.ts';
 import type { Slave, SwitchedSlave } from '../../src/kernel/slave-watch.ts';
 import type { VsiRequest } from '../../src/model.ts';
@@ -206,9 +206,15 @@ describe('slaves of rules', () => {
   const macs = () => uplink.vsis().flatMap(({ filters }) => filters.map(({ mac }) => mac));
   const slaves = () => uplink.status().slaves.map(({ vsi, reason }) => [vsi !== '', reason]);
 
+  let busy: MockInstance<typeof process.cpuUsage>;
+
   beforeEach(() => {
+    // Rounds take no time, and need no rest.
+    busy = vi.spyOn(process, 'cpuUsage').mockReturnValue({ user: 0, system: 0 });
     uplink = new Uplink('eth1', ruled(auto['eth1']!), around);
   });
+
+  afterEach(() => busy.mockRestore());
 
   it('one that the store does not take leaves the others as they are to be, and is tried again', async () => {
     const [one, two, three] = [slave(1), slave(2), slave(3)];
@@ -302,6 +308,52 @@ describe('slaves of rules', () => {
     expect(warned.filter((text) => text.includes('slaves-per-namespace'))).toEqual([
       expect.stringMatching(/^20 slaves are beyond the limits/),
     ]);
+    await uplink.stop();
+  });
+
+  it('after a round comes a rest, longer than the CPU was busy; it holds up no end', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    busy.mockReturnValue({ user: 8_000, system: 2_000 });
+    try {
+      uplink.setSlaves([slave(1)], true);
+      await settled();
+      uplink.setSlaves([slave(2)], true);
+      await vi.advanceTimersByTimeAsync(89);
+      await settled();
+      expect(macs()).toEqual([slave(1).mac]);
+      await vi.advanceTimersByTimeAsync(1);
+      await settled();
+      expect(macs()).toContain(slave(2).mac);
+      // However long: a guest is not kept waiting for more than five seconds.
+      busy.mockReturnValue({ user: 8_000_000, system: 0 });
+      await vi.advanceTimersByTimeAsync(90);
+      uplink.setSlaves([slave(3)], true);
+      await settled();
+      uplink.setSlaves([slave(4)], true);
+      await vi.advanceTimersByTimeAsync(4_999);
+      await settled();
+      expect(macs()).not.toContain(slave(4).mac);
+      await vi.advanceTimersByTimeAsync(1);
+      await settled();
+      expect(macs()).toContain(slave(4).mac);
+      uplink.setSlaves([slave(5)], true);
+      await uplink.stop();
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('the uplink gets the MAC of a slave, or another: the rules are looked at again', async () => {
+    const link = (mac: string) => ({ index: 2, name: 'eth1', up: false, lowerUp: false, mac }) as never;
+    uplink.update(link('52:54:00:00:00:ff'));
+    uplink.setSlaves([slave(1)], true);
+    await settled();
+    expect(slaves()).toEqual([[true, expect.anything()]]);
+    uplink.update(link(slave(1).mac!));
+    await eventually(slaves, ([first]) => /MAC address of the uplink/.test(`${first?.[1]}`), 'refused');
+    uplink.update(link('52:54:00:00:00:fe'));
+    await eventually(slaves, ([first]) => first?.[0] === true, 'associated');
     await uplink.stop();
   });
 

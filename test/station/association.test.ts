@@ -37,9 +37,11 @@ class Book {
   readonly association = new Association();
   rules = RULES;
   bounds = { perUplink: 1000, perNamespace: 100 };
+  uplinkMac: MacAddress | undefined;
 
   judge(slaves: readonly RuledSlave[], again = false) {
-    const verdict = this.association.judge(slaves, this.rules, this.vsis, deriveId, again, this.bounds);
+    const { rules, vsis, bounds, uplinkMac } = this;
+    const verdict = this.association.judge(slaves, rules, vsis, deriveId, again, bounds, uplinkMac);
     for (const key of verdict.unwant) this.vsis.delete(key);
     for (const { command, owner, profile: name } of verdict.want) {
       const key = vsiKey(command);
@@ -80,6 +82,14 @@ describe('association by rules', () => {
       { reason: 'no rule matches it' },
       { reason: 'it has no MAC address' },
     ]);
+  });
+
+  it('the MAC of the uplink is that of its ipvlans, and of no other slave', () => {
+    const book = new Book();
+    book.uplinkMac = mac(1);
+    const { slaves } = book.judge([slave(1), slave(2, { mac: mac(1), sharesMac: true, up: false })]);
+    expect(slaves.get(1)).toEqual({ reason: 'it has the MAC address of the uplink' });
+    expect(slaves.get(2)).toHaveProperty('vsi');
   });
 
   it('judging again wants nothing new', () => {
@@ -330,7 +340,15 @@ describe('association by rules', () => {
       ]),
     );
     const moved = [...many.slice(1), slave(0, { mac: '52:54:00:ff:00:00' as MacAddress })].reverse();
-    const { want, unwant } = book.association.judge(moved, RULES, counting, deriveId, false, book.bounds);
+    const { want, unwant } = book.association.judge(
+      moved,
+      RULES,
+      counting,
+      deriveId,
+      false,
+      book.bounds,
+      undefined,
+    );
     expect([want.length, unwant]).toEqual([1, []]);
     expect(looks).toBeLessThan(400 * 50);
   });
