@@ -346,7 +346,7 @@ describe.runIf(ready)('evbctl doctor', { timeout: TIMEOUT }, () => {
         (checks) => checks.flat().length === 0,
         'everything works again',
       );
-    });
+    }, TIMEOUT);
 
     it('has nothing to say against that, on either side', async () => {
       guest(GUEST);
