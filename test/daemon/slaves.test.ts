@@ -252,7 +252,9 @@ describe.runIf(ready)('slaves: auto', { timeout: 120_000 }, () => {
         { mv0: by, mv1: by, mv5: by },
       ];
       expect(await reasons()).toEqual({ ...others, ...ours });
-      expect(await station.must('status')).toMatch(/set to bridge mode reach each other,\s+VEPA guests/);
+      expect((await station.must('status')).replaceAll(/\s+/g, ' ')).toContain(
+        'set to bridge mode reach each other, VEPA guests',
+      );
       bridge.configure(allow);
       await bridge.must('reload');
       await modesBecome('vepa', 'vepa', 'vepa', 'vepa', 'bridge');

@@ -27,6 +27,8 @@ interface Past {
   /** When the station last learnt that the bridge may know nothing. */
   lossKnown: number;
   wasUp: boolean;
+  /** LldpNeighbour.key of the EVB peer that was there last. */
+  peer: string | undefined;
   /** The daemon that was looked at last, and what was associated at it. */
   machine: object | undefined;
   associated: Set<string>;
@@ -57,6 +59,7 @@ export class Checks {
         known: new Map(),
         lossKnown: 0,
         wasUp: false,
+        peer: undefined,
         machine: undefined,
         associated: new Set(),
         inOneBreath: new Set(),
@@ -161,8 +164,11 @@ export class Checks {
     const machine = station.machine!;
     const past = this.#past.get(pair)!;
     const { now } = station;
-    if (machine.vdpUp && !past.wasUp) past.lossKnown = now;
+    // Another peer may take the place in the moment in which the one before is lost.
+    const peer = machine.port?.peer?.key;
+    if (machine.vdpUp && (!past.wasUp || peer !== past.peer)) past.lossKnown = now;
     past.wasUp = machine.vdpUp;
+    past.peer = peer;
     if (!station.frozen && machine.nextDeadline() > now && station.due <= now)
       fail(pair, 'deadline in the past');
     if (machine.vsis.size > plan.stationVsis + FAILED_MAX)
