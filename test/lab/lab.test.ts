@@ -53,12 +53,8 @@ describe.runIf(needs({ programs, networkNamespace: true }))('npm run lab', () =>
     const modes = new Set(frames.map((frame) => frame.lldp?.evb?.mode).filter(Boolean));
     expect(modes).toEqual(new Set(['station', 'bridge']));
     expect(frames.filter((frame) => frame.error)).toEqual([]);
-    // Spanning tree is off, so br0 sends some of what the station says back to it, as the lab tells.
-    const echoes = frames.filter((frame) => frame.echo);
-    expect(new Set(echoes.map((frame) => frame.source))).toEqual(new Set(['02:e1:b0:00:00:01']));
-    expect(execFileSync(process.execPath, [evbctl, 'decode', pcap], { encoding: 'utf8' })).toContain(
-      `${echoes.length} echo`,
-    );
+    // Spanning tree is off, and evbd keeps br0 from sending what the station says back to it.
+    expect(frames.filter((frame) => frame.echo)).toEqual([]);
     fs.rmSync(path.dirname(pcap), { recursive: true });
   });
 
